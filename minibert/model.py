@@ -1,0 +1,337 @@
+"""DistilBERT, written to be read from top to bottom, in the order in which the data flows.
+
+    token ids -> Embeddings -> six TransformerBlocks -> first token -> classification head -> logits
+
+Each line makes one tensor; the comment at its end names that tensor's axes. The names are always these:
+
+    batch       sentences that are computed together
+    tokens      positions of a sentence, padding included
+    dim         numbers that describe one token (768)
+    heads       attention heads (12), which share dim between them
+    head_dim    numbers that one head sees of a token: dim / heads (64)
+    query, key  tokens again, once as the one that looks and once as the one that is looked at
+    hidden_dim  width of the feed-forward layer (3072)
+    labels      classes to choose from (2)
+
+Modules and parameters carry the names of the checkpoint
+distilbert/distilbert-base-uncased-finetuned-sst-2-english, so that file and code can be held side by side.
+
+Papers: Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762): attention, feed-forward, residuals.
+        Devlin et al. 2018, "BERT" (arXiv 1810.04805): the encoder, its embeddings, [CLS] and [SEP], GELU.
+        Sanh et al. 2019, "DistilBERT" (arXiv 1910.01108): half of BERT's blocks, no token types, no pooler.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import DistilBertConfig
+
+LAYER_NORM_EPS = 1e-12  # BERT's value; PyTorch's default of 1e-5 would change the fourth decimal of the result
+
+
+@dataclass
+class BaseModelOutput:
+    """What DistilBertModel returns; the two tuples are None unless they were asked for."""
+
+    last_hidden_state: Tensor  # (batch, tokens, dim)
+    hidden_states: tuple[Tensor, ...] | None = None  # the embeddings, then each block's output: n_layers + 1 tensors
+    attentions: tuple[Tensor, ...] | None = None  # each block's attention map (batch, heads, query, key)
+
+
+@dataclass
+class SequenceClassifierOutput:
+    """What DistilBertForSequenceClassification returns; all but the logits is None unless asked for."""
+
+    logits: Tensor  # (batch, labels)
+    loss: Tensor | None = None  # a scalar, where labels were given
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class Embeddings(nn.Module):
+    """Turns each token id into a vector that says which word it is and where it stands.
+
+    input_ids  (batch, tokens)         integers below vocab_size
+    return     (batch, tokens, dim)    the parameters' dtype
+
+    Attention takes no notice of order; only the position vector added here lets "dog bites man" differ from
+    "man bites dog". BERT adds a third vector, for the first or second sentence of a pair; DistilBERT leaves it out.
+    Devlin et al. 2018, section 3.2; Sanh et al. 2019, section 3.
+    """
+
+    def __init__(self, config: DistilBertConfig):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.dim)
+        self.LayerNorm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)  # (tokens)  0, 1, 2 ...
+        words = self.word_embeddings(input_ids)         # (batch, tokens, dim)  one row of the table for each id
+        places = self.position_embeddings(positions)    # (tokens, dim)  the same for every sentence
+        embeddings: Tensor = words + places             # (batch, tokens, dim)
+        embeddings = self.LayerNorm(embeddings)         # (batch, tokens, dim)  mean 0, variance 1, then scale and shift
+        embeddings = self.dropout(embeddings)           # (batch, tokens, dim)  unchanged outside training
+        return embeddings
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """Lets every token gather information from every other token of its sentence, once per head.
+
+    hidden_states   (batch, tokens, dim)
+    attention_mask  (batch, tokens)        1 for a token, 0 for padding; None means all ones
+    return          (batch, tokens, dim)   what each token gathered
+                    (batch, heads, query, key)   the weights it was gathered with; each row sums to 1
+
+    Each token asks with its query, is found by its key and hands over its value:
+    softmax(Q K^T / sqrt(head_dim)) V. Vaswani et al. 2017, section 3.2, equation 1.
+    """
+
+    def __init__(self, config: DistilBertConfig):
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.head_dim = config.dim // config.n_heads
+        self.q_lin = nn.Linear(config.dim, config.dim)
+        self.k_lin = nn.Linear(config.dim, config.dim)
+        self.v_lin = nn.Linear(config.dim, config.dim)
+        self.out_lin = nn.Linear(config.dim, config.dim)
+        self.dropout = nn.Dropout(config.attention_dropout)
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        batch, tokens, dim = hidden_states.shape
+        per_head = (batch, tokens, self.n_heads, self.head_dim)
+
+        queries = self.q_lin(hidden_states)             # (batch, tokens, dim)  all heads at once, side by side
+        keys = self.k_lin(hidden_states)                # (batch, tokens, dim)
+        values = self.v_lin(hidden_states)              # (batch, tokens, dim)
+
+        # Cut dim into heads, then bring heads before tokens: a matrix product works on the last two axes, and
+        # those have to be one head's tokens. A view straight to (batch, heads, tokens, head_dim) would mix tokens.
+        queries = queries.view(per_head).transpose(1, 2)    # (batch, heads, query, head_dim)
+        keys = keys.view(per_head).transpose(1, 2)          # (batch, heads, key, head_dim)
+        values = values.view(per_head).transpose(1, 2)      # (batch, heads, key, head_dim)
+
+        scores = queries @ keys.transpose(2, 3)         # (batch, heads, query, key)  dot product of each pair
+        scores = scores / math.sqrt(self.head_dim)      # (batch, heads, query, key)  keeps the variance near 1
+
+        if attention_mask is not None:
+            # Padding is hidden on the key axis: nobody may look at it. Its own rows, as queries, are computed
+            # and ignored. The lowest finite number becomes a weight of exactly 0 in the softmax.
+            padding = attention_mask[:, None, None, :] == 0     # (batch, 1, 1, key)  True where there is no token
+            scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)  # (batch, heads, query, key)
+
+        attention = F.softmax(scores, dim=-1)           # (batch, heads, query, key)  over keys: each query's weights sum to 1
+        attention = self.dropout(attention)             # (batch, heads, query, key)  in training, some looks are lost
+        context = attention @ values                    # (batch, heads, query, head_dim)  weighted sum of the values
+
+        context = context.transpose(1, 2)               # (batch, tokens, heads, head_dim)  the way back
+        context = context.reshape(batch, tokens, dim)   # (batch, tokens, dim)  heads side by side again
+        output = self.out_lin(context)                  # (batch, tokens, dim)  mixes what the heads found
+        return output, attention
+
+
+class FeedForward(nn.Module):
+    """Transforms each token alone: lin2(activation(lin1(x))).
+
+    hidden_states  (batch, tokens, dim)
+    return         (batch, tokens, dim)
+
+    Two thirds of a block's parameters are here. The activation is BERT's exact GELU, x * Phi(x) with the normal
+    distribution function Phi (Hendrycks and Gimpel 2016, arXiv 1606.08415), not its tanh approximation.
+    Vaswani et al. 2017, section 3.3, with GELU in place of ReLU as in Devlin et al. 2018.
+    """
+
+    def __init__(self, config: DistilBertConfig):
+        super().__init__()
+        self.lin1 = nn.Linear(config.dim, config.hidden_dim)
+        self.activation = nn.GELU() if config.activation == "gelu" else nn.ReLU()
+        self.lin2 = nn.Linear(config.hidden_dim, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        hidden = self.lin1(hidden_states)       # (batch, tokens, hidden_dim)
+        hidden = self.activation(hidden)        # (batch, tokens, hidden_dim)  without it, lin1 and lin2 were one matrix
+        output: Tensor = self.lin2(hidden)      # (batch, tokens, dim)
+        output = self.dropout(output)           # (batch, tokens, dim)
+        return output
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then feed-forward; after each, the input is added back and the sum is normalised.
+
+    hidden_states   (batch, tokens, dim)
+    attention_mask  (batch, tokens) or None
+    return          (batch, tokens, dim) and the attention map (batch, heads, query, key)
+
+    The addition (residual connection) lets the block start from "change nothing". Normalising after the addition
+    is the original order, "post-LN": LayerNorm(x + sublayer(x)). Vaswani et al. 2017, section 3.1.
+    """
+
+    def __init__(self, config: DistilBertConfig):
+        super().__init__()
+        self.attention = MultiHeadSelfAttention(config)
+        self.sa_layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.ffn = FeedForward(config)
+        self.output_layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        gathered, attention = self.attention(hidden_states, attention_mask)  # (batch, tokens, dim), (batch, heads, query, key)
+        attended = self.sa_layer_norm(hidden_states + gathered)     # (batch, tokens, dim)
+        transformed = self.ffn(attended)                            # (batch, tokens, dim)
+        output = self.output_layer_norm(attended + transformed)     # (batch, tokens, dim)
+        return output, attention
+
+
+class Transformer(nn.Module):
+    """The blocks, one after the other: each reads what the one before it wrote.
+
+    hidden_states   (batch, tokens, dim)   the embeddings
+    attention_mask  (batch, tokens) or None
+    return          BaseModelOutput; its tuples are kept only where asked for, since they hold much memory
+    """
+
+    def __init__(self, config: DistilBertConfig):
+        super().__init__()
+        self.layer = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> BaseModelOutput:
+        all_hidden_states = [hidden_states]
+        all_attentions = []
+        for block in self.layer:
+            hidden_states, attention = block(hidden_states, attention_mask)  # (batch, tokens, dim), (batch, heads, query, key)
+            if output_hidden_states:
+                all_hidden_states.append(hidden_states)
+            if output_attentions:
+                all_attentions.append(attention)
+        return BaseModelOutput(
+            last_hidden_state=hidden_states,
+            hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
+            attentions=tuple(all_attentions) if output_attentions else None,
+        )
+
+
+class DistilBertModel(nn.Module):
+    """The base model: from token ids to one vector per token that knows its context.
+
+    input_ids       (batch, tokens)   integers below vocab_size
+    attention_mask  (batch, tokens)   1 for a token, 0 for padding; None means all ones
+    token_type_ids  accepted and ignored: BERT's tokenizers hand them out, but DistilBERT has no embedding for them
+    return          BaseModelOutput
+
+    Raises TypeError or ValueError, in one sentence, for input that does not fit; see check_inputs.
+    There is no pooler: BERT's was trained to tell which sentence follows which, a task DistilBERT does not have.
+    Made from a config alone, the model has random weights and is in training mode; `from_pretrained` fills it.
+    """
+
+    def __init__(self, config: DistilBertConfig):
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.transformer = Transformer(config)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> BaseModelOutput:
+        check_inputs(input_ids, attention_mask, self.config)
+        embeddings = self.embeddings(input_ids)     # (batch, tokens, dim)
+        output: BaseModelOutput = self.transformer(embeddings, attention_mask, output_hidden_states, output_attentions)
+        return output
+
+
+class DistilBertForSequenceClassification(nn.Module):
+    """The base model with a head that turns the first token's vector into one score per label.
+
+    input_ids, attention_mask, token_type_ids   as in DistilBertModel
+    labels   (batch)   integers, the right class of each sentence, -100 for a sentence that does not count; or None
+    return   SequenceClassifierOutput; loss is the mean cross-entropy where labels were given
+
+    The first token is [CLS], in every sentence the same: it means nothing itself, so its vector is free to
+    gather what the sentence means. Softmax turns the logits into probabilities; training needs the logits alone.
+    Devlin et al. 2018, section 4.1; pre_classifier, here, stands where BERT had its pooler.
+    """
+
+    def __init__(self, config: DistilBertConfig):
+        super().__init__()
+        self.config = config
+        self.distilbert = DistilBertModel(config)
+        self.pre_classifier = nn.Linear(config.dim, config.dim)
+        self.classifier = nn.Linear(config.dim, config.num_labels)
+        self.dropout = nn.Dropout(config.seq_classif_dropout)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> SequenceClassifierOutput:
+        base = self.distilbert(input_ids, attention_mask, token_type_ids, output_hidden_states, output_attentions)
+        first = base.last_hidden_state[:, 0]    # (batch, dim)  the vector of [CLS]
+        pooled = self.pre_classifier(first)     # (batch, dim)
+        pooled = F.relu(pooled)                 # (batch, dim)
+        pooled = self.dropout(pooled)           # (batch, dim)
+        logits = self.classifier(pooled)        # (batch, labels)
+
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits, labels.long())   # ()  mean of -log(probability of the right label)
+        return SequenceClassifierOutput(logits, loss, base.hidden_states, base.attentions)
+
+
+def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: DistilBertConfig) -> None:
+    """The front door: says in one sentence what is wrong with a batch before any of it is computed.
+
+    Raises TypeError for what is no tensor of integers, ValueError for a wrong shape or value.
+    """
+    _check_integers("input_ids", input_ids, torch.int64, torch.int32)
+    batch, tokens = input_ids.shape
+    if batch == 0 or tokens == 0:
+        raise ValueError(f"input_ids has shape {(batch, tokens)}; wanted at least one sentence of at least one token.")
+    if tokens > config.max_position_embeddings:
+        raise ValueError(
+            f"input_ids has {tokens} tokens; this model has {config.max_position_embeddings} positions. "
+            "Pass truncation=True to the tokenizer, or split the text."
+        )
+    outside = input_ids[(input_ids < 0) | (input_ids >= config.vocab_size)]
+    if len(outside):
+        raise ValueError(
+            f"input_ids holds the id {int(outside[0])}; this model's vocabulary has the ids 0 to {config.vocab_size - 1}. "
+            "Use the tokenizer of the same checkpoint."
+        )
+    if attention_mask is None:
+        return
+    _check_integers("attention_mask", attention_mask, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+    if attention_mask.shape != input_ids.shape:
+        raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; wanted {(batch, tokens)}, as input_ids has.")
+    outside = attention_mask[(attention_mask != 0) & (attention_mask != 1)]
+    if len(outside):
+        raise ValueError(f"attention_mask holds the value {int(outside[0])}; wanted 1 for a token, 0 for padding.")
+    if not attention_mask.any(dim=1).all():
+        raise ValueError("attention_mask hides every token of a sentence; wanted at least one 1 in each row.")
+
+
+def _check_integers(name: str, tensor: Tensor, *dtypes: torch.dtype) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}; wanted a tensor of integers, (batch, tokens).")
+    if tensor.dtype not in dtypes:
+        raise TypeError(f"{name} has dtype {tensor.dtype}; wanted integers, such as torch.int64.")
+    if tensor.dim() != 2:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; wanted two axes, (batch, tokens).")
