@@ -125,7 +125,7 @@ class MultiHeadSelfAttention(nn.Module):
             padding = attention_mask[:, None, None, :] == 0     # (batch, 1, 1, key)  True where there is no token
             scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)  # (batch, heads, query, key)
 
-        attention = F.softmax(scores, dim=-1)           # (batch, heads, query, key)  over keys: each query's weights sum to 1
+        attention = F.softmax(scores, dim=-1)           # (batch, heads, query, key)  over keys: each row sums to 1
         attention = self.dropout(attention)             # (batch, heads, query, key)  in training, some looks are lost
         context = attention @ values                    # (batch, heads, query, head_dim)  weighted sum of the values
 
@@ -292,6 +292,7 @@ class DistilBertForSequenceClassification(nn.Module):
 
         loss = None
         if labels is not None:
+            _check_integers("labels", labels, "(batch)")
             loss = F.cross_entropy(logits, labels.long())   # ()  mean of -log(probability of the right label)
         return SequenceClassifierOutput(logits, loss, base.hidden_states, base.attentions)
 
@@ -301,7 +302,7 @@ def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: Disti
 
     Raises TypeError for what is no tensor of integers, ValueError for a wrong shape or value.
     """
-    _check_integers("input_ids", input_ids, torch.int64, torch.int32)
+    _check_integers("input_ids", input_ids, "(batch, tokens)")
     batch, tokens = input_ids.shape
     if batch == 0 or tokens == 0:
         raise ValueError(f"input_ids has shape {(batch, tokens)}; wanted at least one sentence of at least one token.")
@@ -318,7 +319,7 @@ def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: Disti
         )
     if attention_mask is None:
         return
-    _check_integers("attention_mask", attention_mask, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+    _check_integers("attention_mask", attention_mask, "(batch, tokens)", torch.uint8, torch.int8, torch.bool)
     if attention_mask.shape != input_ids.shape:
         raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; wanted {(batch, tokens)}, as input_ids has.")
     outside = attention_mask[(attention_mask != 0) & (attention_mask != 1)]
@@ -328,10 +329,10 @@ def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: Disti
         raise ValueError("attention_mask hides every token of a sentence; wanted at least one 1 in each row.")
 
 
-def _check_integers(name: str, tensor: Tensor, *dtypes: torch.dtype) -> None:
+def _check_integers(name: str, tensor: Tensor, axes: str, *also: torch.dtype) -> None:
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}; wanted a tensor of integers, (batch, tokens).")
-    if tensor.dtype not in dtypes:
+        raise TypeError(f"{name} is a {type(tensor).__name__}; wanted a tensor of integers with the axes {axes}.")
+    if tensor.dtype not in (torch.int64, torch.int32, *also):
         raise TypeError(f"{name} has dtype {tensor.dtype}; wanted integers, such as torch.int64.")
-    if tensor.dim() != 2:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; wanted two axes, (batch, tokens).")
+    if tensor.dim() != axes.count(",") + 1:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; wanted the axes {axes}.")

@@ -261,7 +261,7 @@ REFUSED = {
     "float ids": (OK.float(), None, TypeError, "input_ids has dtype torch.float32"),
     "bool ids": (OK.bool(), None, TypeError, "input_ids has dtype torch.bool"),
     "int8 ids": (OK.to(torch.int8), None, TypeError, "input_ids has dtype torch.int8"),
-    "one axis": (OK[0], None, ValueError, r"input_ids has shape \(3,\); wanted two axes"),
+    "one axis": (OK[0], None, ValueError, r"input_ids has shape \(3,\); wanted the axes \(batch, tokens\)"),
     "three axes": (OK[None], None, ValueError, "input_ids has shape"),
     "no sentence": (OK[:0], None, ValueError, "at least one sentence"),
     "no token": (OK[:, :0], None, ValueError, "at least one token"),
@@ -282,6 +282,23 @@ REFUSED = {
 def test_the_front_door_refuses_in_one_sentence(small, ids, mask, kind, words):
     with pytest.raises(kind, match=words):
         small[0](ids, mask)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "words"),
+    [
+        (torch.tensor([0.7, 1.0]), TypeError, "labels has dtype torch.float32; wanted integers"),
+        (torch.tensor([[0, 1]]), ValueError, r"labels has shape \(1, 2\); wanted the axes \(batch\)"),
+        ([0, 1], TypeError, "labels is a list; wanted a tensor of integers"),
+        (torch.tensor([0, 1, 1]), ValueError, "batch_size"),
+        (torch.tensor([0, 2]), IndexError, "Target 2 is out of bounds"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels, kind, words):
+    config = DistilBertConfig(vocab_size=60, n_layers=1, n_heads=3, dim=12, hidden_dim=24)
+    model = DistilBertForSequenceClassification(config)
+    with pytest.raises(kind, match=words):
+        model(torch.tensor([[2, 3], [4, 5]]), labels=labels)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32], ids=str)
