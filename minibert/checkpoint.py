@@ -1,0 +1,285 @@
+"""Where weights come from and how they get into the model: every tensor once, nothing made up, nothing left over.
+
+    from_pretrained(where)     where = a Hub id, a folder, or the name of a checkpoint that ships ("mini-sst2")
+      locate                   -> a folder with config.json, model.safetensors, vocab.txt, tokenizer_config.json
+      DistilBertConfig         -> the sizes, checked
+      model, not initialised   -> parameters without memory of their own
+      model.safetensors        -> mapped: its pages are read when the first sentence needs them
+
+Pickles (`pytorch_model.bin`) are never read: reading one can run any code that is in it.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from . import hub
+from .config import DistilBertConfig
+from .hub import CheckpointError, HubUnreachable
+from .model import DistilBertForSequenceClassification, DistilBertModel
+from .tokenizer import DistilBertTokenizer
+
+__all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
+           "HubUnreachable", "bundled", "locate", "save_pretrained"]  # fmt: skip
+
+DEFAULT = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+PINNED = {DEFAULT: "714eb0fa89d2f80546fda750413ed43d93601a13"}
+OLD_NAMES = {DEFAULT.split("/")[1]: DEFAULT}  # as courses from before 2024 spell it
+
+WEIGHTS = (("config.json",), ("model.safetensors",))
+VOCABULARY = (("vocab.txt", "tokenizer.json"),)
+TOKENIZER_SETTINGS = ("tokenizer_config.json",)
+
+LINEAR = ("weight", "bias")
+HEAD = {f"{layer}.{part}" for layer in ("pre_classifier", "classifier") for part in LINEAR}
+MASKED_LANGUAGE_HEAD = {f"vocab_{layer}.{part}" for layer in ("transform", "layer_norm", "projector") for part in LINEAR}
+POSITION_NUMBERS = {"distilbert.embeddings.position_ids", "embeddings.position_ids"}  # 0, 1, 2 ..., which old files carry
+
+Model = TypeVar("Model", DistilBertModel, DistilBertForSequenceClassification)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with a checkpoint's files, and the name to tell people."""
+
+    folder: Path
+    name: str
+
+
+class AutoTokenizer:
+    @staticmethod
+    def from_pretrained(where: str | Path, *, revision: str | None = None) -> DistilBertTokenizer:
+        """The tokenizer of a checkpoint. Raises CheckpointError, in one sentence, where it cannot be had."""
+        return read_tokenizer(locate(where, revision, weights=False).folder)
+
+
+class AutoModel:
+    @staticmethod
+    def from_pretrained(
+        where: str | Path, *, revision: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> DistilBertModel:
+        """The base model, in evaluation mode; a classification or masked-language head in the file is left aside.
+
+        dtype  what the model computes in, whatever the file stores. Raises CheckpointError.
+        """
+        return read_model(locate(where, revision, tokenizer=False).folder, DistilBertModel, dtype)
+
+
+class AutoModelForSequenceClassification:
+    @staticmethod
+    def from_pretrained(
+        where: str | Path,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        new_head: Sequence[str] | None = None,
+    ) -> DistilBertForSequenceClassification:
+        """The classifier, in evaluation mode, every parameter from the file.
+
+        dtype     what the model computes in, whatever the file stores
+        new_head  names of labels, to start training from a base model: the head is drawn anew from
+                  N(0, initializer_range) with biases 0, a head in the file is left aside. Nothing else is initialised.
+
+        Raises CheckpointError, in one sentence that names the tensor, where file and model do not fit.
+        """
+        folder = locate(where, revision, tokenizer=False).folder
+        return read_model(folder, DistilBertForSequenceClassification, dtype, new_head)
+
+
+def bundled() -> dict[str, Path]:
+    """The checkpoints that ship with minibert: name -> folder."""
+    package = Path(__file__).resolve().parent
+    root = package / "weights"  # in an installed package
+    if not root.is_dir() and (package.parent / "pyproject.toml").exists():
+        root = package.parent / "weights"  # in a checkout
+    return {folder.name: folder for folder in sorted(root.glob("*")) if (folder / "config.json").exists()}
+
+
+def locate(where: str | Path, revision: str | None = None, *, weights: bool = True, tokenizer: bool = True) -> Checkpoint:
+    """Finds or fetches a checkpoint's files, without reading them.
+
+    where      the name of a checkpoint that ships, an existing folder, or a Hub id; tried in this order
+    revision   for a Hub id: branch, tag or commit; the default checkpoint is pinned, others follow "main"
+    weights, tokenizer   which of the files are needed
+
+    Raises CheckpointError; HubUnreachable, a kind of it, where only the network is in the way.
+    """
+    name = str(where)
+    shipped = bundled()
+    folder = shipped.get(name) or Path(os.path.expanduser(where))
+    if name in shipped or folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(f"{name} is a folder, and revision={revision!r} is for the Hub; leave it out.")
+        return Checkpoint(folder, name)
+    if isinstance(where, Path) or name.startswith((".", "~", os.sep)) or name.count("/") > 1:
+        raise CheckpointError(f"there is no folder {name}; wanted a folder, a Hub id or one of: {', '.join(shipped)}.")
+    repo = OLD_NAMES.get(name, name)
+    revision = revision or PINNED.get(repo, "main")
+    required = (WEIGHTS if weights else ()) + (VOCABULARY if tokenizer else ())
+    try:
+        folder = hub.fetch(repo, revision, required, TOKENIZER_SETTINGS if tokenizer else ())
+    except HubUnreachable as error:
+        ships = "" if "/" in name else f" It is no folder here either, and what ships is: {', '.join(shipped)}."
+        raise HubUnreachable(f"{error}{ships}") from error
+    return Checkpoint(folder, f"{repo}@{folder.name[:7]}")
+
+
+def read_tokenizer(folder: Path) -> DistilBertTokenizer:
+    """The tokenizer in a folder. Raises CheckpointError."""
+    if not any((folder / name).exists() for name in VOCABULARY[0]):
+        raise CheckpointError(f"{folder} has no vocab.txt and no tokenizer.json; a checkpoint needs one of them.")
+    try:
+        return DistilBertTokenizer.from_folder(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(str(error)) from error
+
+
+def read_model(
+    folder: Path, kind: type[Model], dtype: torch.dtype = torch.float32, new_head: Sequence[str] | None = None
+) -> Model:
+    """The model in a folder, filled strictly; see AutoModelForSequenceClassification. Raises CheckpointError."""
+    path = folder / "model.safetensors"
+    if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
+        raise CheckpointError(
+            f"{folder} has {pickles[0].name} but no model.safetensors; minibert reads no pickles. "
+            "Load it with transformers where you trust it, and save it again."
+        )
+    try:
+        config = DistilBertConfig.from_json(folder / "config.json")
+        if new_head is not None:
+            config = replace(config, id2label=dict(enumerate(new_head)))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} has no config.json; wanted a checkpoint's folder.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(str(error)) from error
+
+    tensors = read_tensors(path)
+    aside = POSITION_NUMBERS | (MASKED_LANGUAGE_HEAD | HEAD if kind is DistilBertModel or new_head is not None else set())
+    names = {name: _name_in(kind, name) for name in tensors if name not in aside}
+    if len(set(names.values())) < len(names):
+        twice = next(name for name in names.values() if list(names.values()).count(name) > 1)
+        raise CheckpointError(f"{path} has {twice} twice, with and without the prefix distilbert.; wanted it once.")
+    tensors = {names[name]: tensors[name] for name in names}
+
+    with _SkipInitialisation():
+        model = kind(config)
+    if new_head is not None:
+        tensors |= _new_head(config)
+    check_fit(model, tensors, path)
+    model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    return model.eval()
+
+
+def save_pretrained(
+    model: DistilBertModel | DistilBertForSequenceClassification,
+    folder: str | Path,
+    tokenizer: DistilBertTokenizer | None = None,
+) -> None:
+    """Writes a folder that minibert's and transformers' `from_pretrained` both load.
+
+    The weights are stored in the model's own dtype; config.json asks transformers to compute in float32, as
+    minibert does. Each file takes its place whole or not at all.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = model.config.to_dict(type(model).__name__) | {"dtype": "float32"}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_atomically(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside the file, then renames: a reader sees the old file or the new one, never half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _SkipInitialisation(TorchFunctionMode):
+    """Leaves new parameters as they are: random numbers that are overwritten at once cost half a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _name_in(kind: type[nn.Module], name: str) -> str:
+    """A tensor's name in the model: a base model's own file lacks the prefix that it has in a classifier's."""
+    if kind is DistilBertModel:
+        return name.removeprefix("distilbert.")
+    return "distilbert." + name if name.startswith(("embeddings.", "transformer.")) else name
+
+
+def _new_head(config: DistilBertConfig) -> dict[str, Tensor]:
+    """A head to train: N(0, initializer_range) weights from torch's seed, biases 0, as BERT's authors start theirs."""
+    pre_classifier = torch.empty(config.dim, config.dim).normal_(std=config.initializer_range)
+    classifier = torch.empty(config.num_labels, config.dim).normal_(std=config.initializer_range)
+    return {
+        "pre_classifier.weight": pre_classifier,
+        "pre_classifier.bias": torch.zeros(config.dim),
+        "classifier.weight": classifier,
+        "classifier.bias": torch.zeros(config.num_labels),
+    }
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, mapped into memory: a page is read when it is first used."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} has no model.safetensors; wanted a checkpoint's folder.") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no whole safetensors file ({error}); fetch it again.") from error
+    return tensors
+
+
+def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Each parameter has its tensor, each tensor its parameter, of one shape and a floating-point type."""
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    if set(missing) == HEAD and set(extra) <= MASKED_LANGUAGE_HEAD:
+        raise CheckpointError(
+            f"{path} is a base model without a classification head (no {missing[0]}); "
+            'use AutoModel, or train a head: new_head=["NEGATIVE", "POSITIVE"].'
+        )
+    if missing:
+        alike = difflib.get_close_matches(missing[0], extra, n=1)
+        hint = f" It has {alike[0]}, which looks like a rename." if alike else ""
+        raise CheckpointError(f"{path} lacks {missing[0]}{_and_more(missing)}, which config.json's model needs.{hint}")
+    if extra:
+        raise CheckpointError(f"{path} has {extra[0]}{_and_more(extra)}, for which config.json's model has no place.")
+    for name, parameter in wanted.items():
+        tensor = tensors[name]
+        if tensor.shape != parameter.shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}; config.json's model wants {tuple(parameter.shape)}."
+            )
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{path}: {name} has dtype {tensor.dtype}; weights are floating-point numbers.")
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -1,0 +1,39 @@
+"""What several test files need: no network, and one tiny checkpoint."""
+
+import json
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the client is imported: no test reaches the real Hub
+os.environ["no_proxy"] = "127.0.0.1"  # nor a proxy, on its way to the loopback Hub
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from minibert.config import DistilBertConfig
+from minibert.model import DistilBertForSequenceClassification
+
+SIZES = {"vocab_size": 50, "max_position_embeddings": 16, "n_layers": 2, "n_heads": 2, "dim": 8, "hidden_dim": 16}
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(5, 50))]
+
+
+@pytest.fixture
+def model() -> DistilBertForSequenceClassification:
+    """A tiny classifier in which no two tensors are alike, so that none can stand in for another."""
+    torch.manual_seed(0)
+    model = DistilBertForSequenceClassification(DistilBertConfig(**SIZES, id2label={0: "BAD", 1: "GOOD"}))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model.eval()
+
+
+@pytest.fixture
+def files(model: DistilBertForSequenceClassification) -> dict[str, bytes]:
+    """Its files, written without minibert's own writer."""
+    config = {"model_type": "distilbert", **SIZES, "id2label": {"0": "BAD", "1": "GOOD"}}
+    return {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": save(model.state_dict()),
+        "vocab.txt": "\n".join(VOCABULARY).encode(),
+        "tokenizer_config.json": b'{"do_lower_case": true, "model_max_length": 16}',
+    }
