@@ -1,0 +1,195 @@
+"""From text to label and score: tokenizer, model, softmax, id2label.
+
+    classifier = pipeline("sentiment-analysis")
+    classifier("I hate this so much!")        -> [{"label": "NEGATIVE", "score": 0.9994558095932007}]
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+
+from .checkpoint import DEFAULT, Checkpoint, HubUnreachable, locate, read_model, read_tokenizer
+from .model import DistilBertForSequenceClassification
+from .tokenizer import DistilBertTokenizer, check_text
+
+TASKS = ("sentiment-analysis", "text-classification")
+STAND_IN = "mini-sst2"  # the checkpoint that ships
+
+Score = dict[str, Any]  # {"label": str, "score": float}
+TopK = int | Literal["best"] | None
+
+
+def pipeline(
+    task: str = "sentiment-analysis",
+    model: str | Path | DistilBertForSequenceClassification | None = None,
+    *,
+    tokenizer: DistilBertTokenizer | None = None,
+    revision: str | None = None,
+    device: str | int | torch.device | None = None,
+    batch_size: int = 8,
+    top_k: TopK = "best",
+) -> "TextClassificationPipeline":
+    """Loads everything that turns text into labels.
+
+    task        "sentiment-analysis" or "text-classification", two names of the same thing
+    model       a Hub id, a folder or the name of a checkpoint that ships; or a loaded model, with its tokenizer.
+                None means the Hub's SST-2 checkpoint; only where that is neither cached nor reachable does
+                mini-sst2, which ships, stand in, with a warning. A checkpoint asked for by name is never replaced.
+    revision    branch, tag or commit on the Hub
+    device      such as "cpu", "cuda" or 0; None takes a GPU where PyTorch sees one
+    batch_size, top_k   as in TextClassificationPipeline
+
+    Raises CheckpointError where the checkpoint cannot be had, ValueError or TypeError for arguments that make no sense.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task is {task!r}; minibert does {' and '.join(map(repr, TASKS))}.")
+    target = _device(device)
+    if isinstance(model, DistilBertForSequenceClassification):
+        if tokenizer is None:
+            raise ValueError("model is a loaded model; pass its tokenizer too: tokenizer=AutoTokenizer.from_pretrained(…).")
+        name = type(model).__name__
+    elif model is None or isinstance(model, (str, Path)):
+        found = _default(revision) if model is None else locate(model, revision, tokenizer=tokenizer is None)
+        name = found.name
+        tokenizer = tokenizer or read_tokenizer(found.folder)
+        model = read_model(found.folder, DistilBertForSequenceClassification)
+    else:
+        raise TypeError(f"model is a {type(model).__name__}; wanted a Hub id, a folder or a DistilBertForSequenceClassification.")
+    return TextClassificationPipeline(model.to(target), tokenizer, name=name, batch_size=batch_size, top_k=top_k)
+
+
+class TextClassificationPipeline:
+    """Callable: text in, labels with scores out.
+
+    model       set to evaluation mode: with dropout on, the same text would score differently each time
+    name        which checkpoint speaks
+    batch_size  texts computed together; padding to the longest of them changes scores by rounding alone
+    top_k       "best": one {"label", "score"} a text; a number k: a list of the k best; None: a list of all labels
+    """
+
+    def __init__(
+        self,
+        model: DistilBertForSequenceClassification,
+        tokenizer: DistilBertTokenizer,
+        *,
+        name: str = "",
+        batch_size: int = 8,
+        top_k: TopK = "best",
+    ):
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.name = name
+        self.batch_size = _checked_batch_size(batch_size)
+        self.top_k = _checked_top_k(top_k)
+
+    def __call__(
+        self, texts: str | Iterable[str], *, top_k: TopK | Literal["as made"] = "as made", batch_size: int | None = None
+    ) -> Any:
+        """Classifies one text, a list of them, or whatever else yields them.
+
+        texts    str -> list of one dict, best label first if top_k asks for several
+                 list or tuple of str -> list, in the same order
+                 generator or other iterable -> lazy iterator; what came before a bad text is still given out
+        score    probability of the label, float in [0, 1]: softmax over the labels
+
+        A text longer than the model's positions is cut at its end, with one warning a call.
+
+        Where the reference is odd, this does what one would expect: an empty list gives an empty list, a tuple is a
+        batch, any iterable works, top_k means the same here as in `pipeline`, and a top_k that is no positive
+        number is refused. Raises TypeError for what is no text, ValueError for a text that cannot be encoded.
+        """
+        k = self.top_k if top_k == "as made" else _checked_top_k(top_k)
+        size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
+        if isinstance(texts, str):
+            [result] = self._results([texts], 1, k)
+            return result if isinstance(result, list) else [result]
+        if isinstance(texts, (bytes, bytearray, dict)) or not isinstance(texts, Iterable):
+            raise TypeError(f"texts is a {type(texts).__name__}; wanted a str, a list of str or a generator of str.")
+        results = self._results(texts, size, k)
+        return list(results) if isinstance(texts, Sequence) else results
+
+    def _results(self, texts: Iterable[str], size: int, top_k: TopK) -> Iterator[Any]:
+        warned = False
+        for start, batch in _batches(texts, size):
+            inputs = self.tokenizer(batch, padding=True, truncation=True, max_length=self._positions, return_tensors="pt")
+            for row, left_out in enumerate(inputs.left_out):
+                if left_out and not warned:
+                    warned = True
+                    warnings.warn(
+                        f"text {start + row} has {left_out + self._positions} tokens and this model reads {self._positions}: "
+                        "its end is left out, and so it is with any other text of that length.",
+                        stacklevel=3,
+                    )
+            for scores in self._scores(inputs):
+                ranked = sorted(scores, key=lambda score: -score["score"])  # stable: of equals, the lower label first
+                yield ranked[0] if top_k == "best" else ranked[:top_k]
+
+    @property
+    def _positions(self) -> int:
+        return min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
+
+    @torch.inference_mode()
+    def _scores(self, inputs: Any) -> list[list[Score]]:
+        logits = self.model(**inputs.to(self.model.classifier.weight.device)).logits    # (batch, labels)
+        probabilities = F.softmax(logits.float(), dim=-1)                               # (batch, labels)
+        names = self.model.config.id2label
+        return [[{"label": names[i], "score": p} for i, p in enumerate(row)] for row in probabilities.tolist()]
+
+
+def _batches(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
+    """Lists of `size` texts, each with the number of its first one, taken from the source only as they are needed.
+
+    Where the source fails or holds what is no text, what was taken before is given out first.
+    """
+    start, batch = 0, []
+    try:
+        for number, text in enumerate(texts):
+            check_text(text, f"text {number}")
+            batch.append(text)
+            if len(batch) == size:
+                yield start, batch
+                start, batch = number + 1, []
+    except Exception:
+        if batch:
+            yield start, batch
+        raise
+    if batch:
+        yield start, batch
+
+
+def _default(revision: str | None) -> Checkpoint:
+    """The Hub's SST-2 checkpoint, or the one that ships where there is no way to it."""
+    try:
+        return locate(DEFAULT, revision)
+    except HubUnreachable as error:
+        warnings.warn(f"{error} {STAND_IN}, which ships with minibert, answers instead.", stacklevel=3)
+        return locate(STAND_IN)
+
+
+def _device(device: str | int | torch.device | None) -> torch.device:
+    """The device asked for, tried out; or the best there is."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+        torch.zeros(1, device=target)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device is {device!r}, which this PyTorch cannot use ({reason}); try device='cpu'.") from error
+    return target
+
+
+def _checked_batch_size(batch_size: Any) -> int:
+    if type(batch_size) is not int or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}; wanted a positive number of texts.")
+    return batch_size
+
+
+def _checked_top_k(top_k: Any) -> TopK:
+    if top_k != "best" and top_k is not None and (type(top_k) is not int or top_k < 1):
+        raise ValueError(f'top_k is {top_k!r}; wanted a positive number of labels, None for all, or "best" for the best alone.')
+    return top_k  # type: ignore[no-any-return]

@@ -1,0 +1,154 @@
+"""The command line: minibert classify | fetch."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+USAGE_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Runs one command and exits: 0 when all went well, 1 after an error, 2 for a usage error, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
+            stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
+    args = _parser().parse_args(arguments)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (OSError, ValueError, TypeError) as error:
+        sys.stdout.flush()
+        sys.exit(f"minibert: {_one_line(error)}")
+    sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="minibert", description="DistilBERT, written to be read.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    classify = commands.add_parser(
+        "classify",
+        help="label texts as NEGATIVE or POSITIVE",
+        description="Label texts; with neither TEXT nor --file, one text a line is read from standard input.",
+    )
+    classify.add_argument("text", nargs="*", metavar="TEXT", help="a text to label")
+    classify.add_argument("--file", metavar="FILE", help="a UTF-8 file with one text a line")
+    classify.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
+    classify.add_argument("--revision", help="branch, tag or commit on the Hub")
+    classify.add_argument("--device", help="such as cpu or cuda; by default a GPU where there is one")
+    classify.add_argument("--top-k", type=_positive, metavar="K", help="show the K best labels of each text")
+    classify.add_argument("--json", action="store_true", help="one JSON object a line: text, label, score, model")
+    classify.set_defaults(run=_classify, usage=classify)
+
+    fetch = commands.add_parser(
+        "fetch",
+        help="get a checkpoint ahead of time",
+        description="Get a checkpoint into the Hub's cache or, with --to, into a folder that --model takes without a network.",
+    )
+    fetch.add_argument("where", nargs="?", metavar="WHERE", help="Hub id; by default the SST-2 checkpoint")
+    fetch.add_argument("--revision", help="branch, tag or commit on the Hub")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="folder to copy it to, such as weights/sst2")
+    fetch.set_defaults(run=_fetch)
+    return parser
+
+
+def _classify(args: argparse.Namespace) -> None:
+    if args.text and args.file:
+        args.usage.error("TEXT and --file exclude each other; give one of them.")
+
+    from .classify import pipeline
+
+    classifier = pipeline(model=args.model, revision=args.revision, device=args.device, top_k=args.top_k or "best")
+    if args.text:
+        _print_labels(classifier, args.text, args)
+    elif args.file:
+        with open(args.file, "rb") as file:
+            _print_labels(classifier, _lines(file, args.file), args)
+    else:
+        if sys.stdin.isatty():
+            print("minibert: one text a line; Ctrl-D ends.", file=sys.stderr)
+            classifier.batch_size = 1  # answer each line as it comes
+        _print_labels(classifier, _lines(sys.stdin.buffer, "standard input"), args)
+
+
+def _print_labels(classifier: Any, texts: Any, args: argparse.Namespace) -> None:
+    """One line of output for each text, as soon as it is known."""
+    if not args.json:
+        print(f"model: {classifier.name}")
+    seen: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for text in texts:
+            seen.append(text)
+            yield text
+
+    for result in classifier(remembered()):
+        text = seen.pop(0)
+        best = result[0] if isinstance(result, list) else result
+        if args.json:
+            line = {"text": text, **best, "model": classifier.name}
+            if isinstance(result, list):
+                line["top_k"] = result
+            print(json.dumps(line), flush=True)
+        else:
+            labels = result if isinstance(result, list) else [result]
+            print("  ".join(f"{one['label']} {one['score']:.4f}" for one in labels), "", printable(text), flush=True)
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from .checkpoint import DEFAULT, locate
+
+    found = locate(args.where or DEFAULT, args.revision)
+    folder = found.folder
+    if args.to:
+        args.to.mkdir(parents=True, exist_ok=True)
+        for name in ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json"):
+            if (folder / name).exists():
+                part = args.to / f".{name}.part"
+                shutil.copyfile(folder / name, part)
+                part.replace(args.to / name)
+        folder = args.to
+    print(f"{found.name} is in {folder}")
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """The lines of a UTF-8 file, without their ends; an empty line is a text too, so that output and input stay in step."""
+    for number, line in enumerate(file, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            reason = f"line {number} of {name} is not UTF-8 (byte {error.start + 1}); the lines before it were classified."
+            raise ValueError(reason) from error
+        yield text.rstrip("\r\n")
+
+
+def printable(text: str) -> str:
+    """The text with control and other invisible characters spelt out, so that none of them reaches the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"minibert: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(message: object) -> str:
+    return printable(" ".join(str(message).split()))
