@@ -1,0 +1,41 @@
+"""Averages the weights of several fine-tuned runs into one model and stores it in half precision.
+
+    python scripts/average.py RUN [RUN ...] --to FOLDER
+
+Runs that start from one base and differ in their seed end near each other, each with errors of its own; the mean of
+their weights is one model of the same size and cost in which part of those errors cancels (Wortsman et al. 2022,
+arXiv 2203.05482). It is nothing to be done with models that started apart.
+
+float16 halves the file. It keeps 11 significant bits of each weight, far more than a trained weight is sure of; minibert
+and transformers compute with it in float32.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, save_pretrained
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Average the weights of several runs, and store them in float16.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that train.py wrote, from one base model")
+    parser.add_argument("--to", type=Path, required=True, help="folder to write")
+    args = parser.parse_args()
+    try:
+        models = [AutoModelForSequenceClassification.from_pretrained(run, dtype=torch.float64) for run in args.runs]
+        if any(model.config != models[0].config for model in models):
+            raise ValueError("the runs differ in config.json; wanted runs of one base model.")
+        weights = [model.state_dict() for model in models]
+        mean = {name: torch.stack([each[name] for each in weights]).mean(dim=0) for name in weights[0]}
+        models[0].load_state_dict(mean)
+        save_pretrained(models[0].half(), args.to, AutoTokenizer.from_pretrained(args.runs[0]))
+    except (CheckpointError, ValueError) as error:
+        sys.exit(f"average: {error}")
+    print(f"{args.to}: the mean of {len(models)} runs, in float16")
+
+
+if __name__ == "__main__":
+    main()

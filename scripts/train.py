@@ -1,0 +1,219 @@
+"""Fine-tunes a base model on a GLUE folder, or lets it learn from models that were fine-tuned before.
+
+    python scripts/train.py --base FOLDER --data ../shared/data/SST-2 --to FOLDER
+
+In the order of this file: read and hold out -> batches of like length -> steps -> score on what was held out.
+
+A step is forward, loss, backward, clipping, AdamW. The learning rate climbs for the first tenth of the steps and then
+falls to 0; matrix products are computed in bfloat16; the model that is judged and kept is a running average of the
+weights, which is steadier than the last ones. At every step, some words are hidden behind [MASK], others each time, so that
+the sentence is learnt and not its words by heart. With --teachers, half of what is to be learnt is the label, half the mean
+of the probabilities that the teachers give.
+
+dev.tsv is never opened: whoever chooses settings or an epoch by it has no honest figure left. The choice is made on
+whole sentences held out of train.tsv, together with every phrase that stands in them, since SST-2's training set holds
+each sentence along with its own pieces.
+
+Sources: Loshchilov and Hutter 2017 (arXiv 1711.05101) for AdamW; Devlin et al. 2018 (arXiv 1810.04805), appendix A.3,
+for the recipe; Polyak and Juditsky 1992 for averaging; Hinton et al. 2015 (arXiv 1503.02531) for teachers.
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from evaluate import read_glue
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, save_pretrained
+
+LABELS = ("NEGATIVE", "POSITIVE")
+Example = tuple[list[int], list[float]]  # token ids, and the probability of each label that is to be learnt
+
+
+def hold_out(texts: list[str], count: int) -> tuple[list[int], list[int]]:
+    """Row numbers to train on and row numbers to judge by: `count` whole sentences, and none of their pieces in training."""
+    whole, joined = [], ""
+    for text in sorted({text for text in texts if len(text.split()) >= 10}, key=lambda text: (-len(text), text)):
+        if f" {text} " not in joined:  # else it is a piece of a longer one
+            whole.append(text)
+            joined += f"\n {text} "
+    if count > len(whole):
+        raise ValueError(f"--hold-out {count} wants more than the {len(whole)} whole sentences of ten words that there are.")
+    held = set(random.Random(0).sample(whole, count))
+    pieces = "\n".join(f" {text} " for text in held)
+    kept = [row for row, text in enumerate(texts) if f" {text} " not in pieces]
+    return kept, [row for row, text in enumerate(texts) if text in held]
+
+
+def batches(examples: list[Example], size: int, seed: int) -> list[list[Example]]:
+    """Shuffled batches of sentences of like length, so that little work is spent on padding; the same for the same seed."""
+    order = random.Random(seed)
+    shuffled = order.sample(examples, len(examples))
+    made = []
+    for start in range(0, len(shuffled), 50 * size):
+        alike = sorted(shuffled[start : start + 50 * size], key=lambda example: len(example[0]))
+        made += [alike[i : i + size] for i in range(0, len(alike), size)]
+    order.shuffle(made)
+    return made
+
+
+def as_tensors(batch: list[Example]) -> tuple[Tensor, Tensor, Tensor]:
+    """input_ids and attention_mask (batch, tokens), targets (batch, labels)."""
+    longest = max(len(ids) for ids, _ in batch)
+    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
+    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
+    return ids, mask, torch.tensor([target for _, target in batch])
+
+
+@torch.no_grad()
+def probabilities(model: nn.Module, examples: list[Example], title: str) -> Tensor:
+    """(examples, labels), computed in order of length and given back in the order that came."""
+    model.eval()
+    order = sorted(range(len(examples)), key=lambda row: len(examples[row][0]))
+    result = torch.empty(len(examples), len(LABELS))
+    for start in tqdm(range(0, len(order), 64), desc=title, leave=False, disable=None):
+        rows = order[start : start + 64]
+        ids, mask, _ = as_tensors([examples[row] for row in rows])
+        result[rows] = model(ids, mask).logits.softmax(dim=-1)
+    return result
+
+
+def judge(model: nn.Module, examples: list[Example]) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy in nats."""
+    given, right = probabilities(model, examples, "held out"), torch.tensor([target for _, target in examples])
+    accuracy = (given.argmax(-1) == right.argmax(-1)).float().mean()
+    return accuracy.item(), F.nll_loss(given.clamp(min=1e-9).log(), right.argmax(-1)).item()
+
+
+def with_teachers(examples: list[Example], teachers: list[str]) -> list[Example]:
+    """The same examples, half of each target replaced by the teachers' mean probabilities."""
+    models = [AutoModelForSequenceClassification.from_pretrained(where) for where in teachers]
+    taught = torch.stack([probabilities(model, examples, "teacher") for model in models]).mean(dim=0)
+    mixed = 0.5 * torch.tensor([target for _, target in examples]) + 0.5 * taught
+    return [(ids, target) for (ids, _), target in zip(examples, mixed.tolist(), strict=True)]
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(args.seed)
+    tokenizer = AutoTokenizer.from_pretrained(args.base)
+    model = AutoModelForSequenceClassification.from_pretrained(args.base, new_head=LABELS)
+    texts, labels = read_glue(args.data / "train.tsv")
+    ids = tokenizer(texts, truncation=True, max_length=128)["input_ids"]
+    examples: list[Example] = [(row, [1.0 - label, float(label)]) for row, label in zip(ids, labels, strict=True)]
+    kept, held = hold_out(texts, args.hold_out)
+    judged = [examples[row] for row in held]
+    examples = [examples[row] for row in kept]
+    if args.teachers:
+        examples = with_teachers(examples, args.teachers)
+
+    steps_an_epoch = len(batches(examples, args.batch, seed=0))
+    steps = args.epochs * steps_an_epoch
+    warm_up = max(1, steps // 10)
+    model.distilbert.embeddings.word_embeddings.requires_grad_(not args.freeze_words)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() > 1]
+    vectors = [p for p in trained if p.dim() == 1]  # biases and LayerNorms, which are not to decay
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+    )
+    horizon = max(1, steps // 10)  # the average forgets what is this many steps ago
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / horizon))
+    state = {"model": model, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
+    saved = args.to / "training.pt"
+    best, total, done = -1.0, 0.0, 0
+    if args.resume and saved.exists():
+        found = torch.load(saved, weights_only=True)
+        if found["settings"] != settings_of(args):
+            raise ValueError(f"{saved} was made with other settings, {found['settings']}; give the same ones to resume.")
+        for name, part in state.items():
+            part.load_state_dict(found[name])
+        best, total, done = found["best"], found["total"], found["done"]
+        torch.set_rng_state(found["random"])
+
+    bar = tqdm(total=steps, initial=done, unit="step", mininterval=1, disable=None)
+    while done < steps:
+        epoch, start = divmod(done, steps_an_epoch)
+        for batch in batches(examples, args.batch, seed=1000 * args.seed + epoch)[start:]:
+            model.train()
+            input_ids, mask, target = as_tensors(batch)
+            hidden = (torch.rand(input_ids.shape) < args.mask_tokens) & (input_ids > tokenizer.vocab["[MASK]"])  # no special token
+            input_ids = input_ids.masked_fill(hidden, tokenizer.vocab["[MASK]"])
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = model(input_ids, mask).logits
+            loss = F.cross_entropy(logits.float(), target)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            if done >= warm_up:  # the first steps are too far from where it ends
+                averaged.update_parameters(model)
+            total, done = total + loss.item(), done + 1
+            bar.update()
+            if done % args.save_every == 0 and done % steps_an_epoch:
+                save_state(saved, state, args, best=best, total=total, done=done)
+        report = f"epoch {epoch + 1}: training loss {total / steps_an_epoch:.4f}"
+        if judged:
+            accuracy, held_out_loss = judge(averaged.module, judged)
+            report += f", held out: accuracy {accuracy:.4f}, loss {held_out_loss:.4f}"
+        if not judged or accuracy > best:
+            best = accuracy if judged else best
+            save_pretrained(averaged.module, args.to, tokenizer)
+            report += ", kept"
+        tqdm.write(report)
+        with (args.to / "log.txt").open("a", encoding="utf-8") as log:
+            print(report, file=log)
+        total = 0.0
+        save_state(saved, state, args, best=best, total=total, done=done)
+    bar.close()
+
+
+def settings_of(args: argparse.Namespace) -> str:
+    """What has to be the same for a run to be the same."""
+    names = ("epochs", "lr", "batch", "seed", "hold_out", "mask_tokens", "freeze_words", "teachers")
+    return ", ".join(f"{name} {getattr(args, name)}" for name in names)
+
+
+def save_state(path: Path, state: dict[str, object], args: argparse.Namespace, **progress: float) -> None:
+    """Everything that the next step depends on, in one file that is there whole or not at all."""
+    content = {name: part.state_dict() for name, part in state.items()}  # type: ignore[attr-defined]
+    part = path.with_suffix(".part")
+    torch.save(content | progress | {"random": torch.get_rng_state(), "settings": settings_of(args)}, part)
+    part.replace(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fine-tune a base model on a GLUE folder.")
+    parser.add_argument("--base", required=True, help="base model: a folder or a Hub id")
+    parser.add_argument("--data", type=Path, required=True, help="GLUE folder with train.tsv")
+    parser.add_argument("--to", type=Path, required=True, help="folder for the classifier, the log and the state to resume from")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=5e-5, help="highest learning rate")
+    parser.add_argument("--batch", type=int, default=32, help="sentences a step")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hold-out", type=int, default=500, help="sentences of train.tsv to judge by; 0 trains on all")
+    parser.add_argument("--teachers", nargs="+", default=[], metavar="WHERE", help="classifiers to learn from")
+    parser.add_argument("--mask-tokens", type=float, default=0.15, help="share of the words that are hidden behind [MASK]")
+    parser.add_argument("--freeze-words", action="store_true", help="leave the word vectors as the base model has them")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between two saved states")
+    parser.add_argument("--resume", action="store_true", help="go on from the state in --to")
+    args = parser.parse_args()
+    try:
+        args.to.mkdir(parents=True, exist_ok=True)
+        train(args)
+    except (CheckpointError, OSError, ValueError) as error:
+        sys.exit(f"train: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"train: interrupted; --resume goes on from {args.to}.")
+
+
+if __name__ == "__main__":
+    main()
