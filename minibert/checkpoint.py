@@ -113,6 +113,8 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
     Raises CheckpointError; HubUnreachable, a kind of it, where only the network is in the way.
     """
     name = str(where)
+    if not name:
+        raise CheckpointError("the checkpoint's name is empty; wanted a folder, a Hub id or the name of one that ships.")
     shipped = bundled()
     folder = shipped.get(name) or Path(os.path.expanduser(where))
     if name in shipped or folder.is_dir():
@@ -126,9 +128,9 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
     required = (WEIGHTS if weights else ()) + (VOCABULARY if tokenizer else ())
     try:
         folder = hub.fetch(repo, revision, required, TOKENIZER_SETTINGS if tokenizer else ())
-    except HubUnreachable as error:
-        ships = "" if "/" in name else f" It is no folder here either, and what ships is: {', '.join(shipped)}."
-        raise HubUnreachable(f"{error}{ships}") from error
+    except CheckpointError as error:
+        hint = "" if repo == DEFAULT else f" There is no folder {name} either; what ships is: {', '.join(shipped)}."
+        raise type(error)(f"{error}{hint}") from error
     return Checkpoint(folder, f"{repo}@{folder.name[:7]}")
 
 
@@ -146,6 +148,10 @@ def read_model(
     folder: Path, kind: type[Model], dtype: torch.dtype = torch.float32, new_head: Sequence[str] | None = None
 ) -> Model:
     """The model in a folder, filled strictly; see AutoModelForSequenceClassification. Raises CheckpointError."""
+    if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"dtype is {dtype!r}; wanted torch.float32 or another floating-point dtype of torch.")
+    if isinstance(new_head, str):
+        raise TypeError(f"new_head is {new_head!r}; wanted a list with the name of each label.")
     path = folder / "model.safetensors"
     if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
         raise CheckpointError(
@@ -251,7 +257,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} has no model.safetensors; wanted a checkpoint's folder.") from error
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no whole safetensors file ({error}); fetch it again.") from error
+        remedy = "fetch it again"
+        if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(b"version https://git-lfs"):
+            remedy = "it is a Git LFS pointer: run `git lfs pull` where it came from"
+        raise CheckpointError(f"{path} is no whole safetensors file ({error}); {remedy}.") from error
     return tensors
 
 

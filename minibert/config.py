@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_PARAMETERS = 1_000_000_000  # 4 GB in float32, fifteen times DistilBERT: whatever is larger is a mistake
+MAX_LAYERS = 1_000  # however small each is, a stack takes time to build
 ACTIVATIONS = ("gelu", "relu")
 ALIASES = {"dim": "hidden_size", "n_heads": "num_attention_heads", "n_layers": "num_hidden_layers"}
 LABEL_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
@@ -28,7 +29,7 @@ class DistilBertConfig:
     deviation that a new classification head starts from, `id2label` names the classes 0, 1, 2 and so on.
 
     Raises ValueError, in one sentence, for anything that would build a wrong or a monstrous model: it holds at
-    most MAX_PARAMETERS parameters.
+    most MAX_PARAMETERS parameters in MAX_LAYERS blocks.
 
     Source: Sanh et al. 2019, "DistilBERT, a distilled version of BERT" (arXiv 1910.01108), section 3, and the
     checkpoint's own config.json, whose key names these are.
@@ -53,6 +54,8 @@ class DistilBertConfig:
             size = getattr(self, name)
             if type(size) is not int or size < 1:
                 raise ValueError(f"config: {name} is {size!r}; a size is a positive integer.")
+        if self.n_layers > MAX_LAYERS:
+            raise ValueError(f"config: n_layers is {self.n_layers:,}; minibert builds at most {MAX_LAYERS:,} blocks.")
         if self.dim % self.n_heads:
             raise ValueError(
                 f"config: n_heads is {self.n_heads}, which does not divide dim = {self.dim}; "

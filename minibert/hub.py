@@ -3,7 +3,7 @@
 The client `huggingface_hub` downloads and keeps the cache. This file adds what it leaves out:
 
 - A machine without a network knows it in seconds: one question with a short timeout comes before any download.
-- What is cached under its full commit is used without a single request.
+- What is cached under its full commit is used without a single request, wherever the file system knows links.
 - Every file is compared with the hash that the Hub states for it. The cache names each file by that hash: sha256
   for large files, and for small ones git's blob hash, which is sha1 of the length and the content.
 """
@@ -64,7 +64,7 @@ def _lacks(repo: str, names: tuple[str, ...], revision: str) -> CheckpointError:
 
 
 def _cached(repo: str, name: str, commit: str) -> Path | None:
-    """The file in the cache, if it is there and whole; a damaged one is removed, with a warning."""
+    """The file in the cache, if it is there and whole; a damaged one is removed, with a warning, and fetched again."""
     from huggingface_hub import try_to_load_from_cache
 
     found = _client(repo, commit, lambda: try_to_load_from_cache(repo, name, revision=commit))
@@ -73,11 +73,11 @@ def _cached(repo: str, name: str, commit: str) -> Path | None:
     path = Path(found)
     # A commit's folder holds links to files that are named by their hashes; without links the name is lost, so ask.
     stated = path.readlink().name if path.is_symlink() else str(_ask(repo, name, commit).etag)
-    if _is_whole(path, stated):
+    if _client(repo, commit, lambda: _is_whole(path, stated)):
         return path
     warnings.warn(f"{path} is damaged: it does not have the hash {stated} that the Hub states. It was removed.", stacklevel=2)
     _remove(path)
-    return None
+    return _download(repo, name, commit)
 
 
 def _is_known_to_lack(repo: str, name: str, commit: str) -> bool:
@@ -92,16 +92,18 @@ def _download(repo: str, name: str, revision: str) -> Path | None:
     from huggingface_hub import hf_hub_download
 
     try:
-        stated = str(_ask(repo, name, revision).etag)
+        answer = _ask(repo, name, revision)
+        stated = str(answer.etag)
         if not STATED_HASH.fullmatch(stated):
             raise CheckpointError(f"the Hub states no hash for {name} of {repo} but {stated!r}, so it cannot be checked; not used.")
+        _cached(repo, name, str(answer.commit_hash))  # mends a damaged one, which the client would hand out as it is
     except _NoSuchFile:
         stated = ""  # the client is asked all the same, since it remembers the answer
     try:
         path = Path(_client(repo, revision, lambda: hf_hub_download(repo, name, revision=revision, etag_timeout=TIMEOUT)))
     except _NoSuchFile:
         return None
-    if not _is_whole(path, stated):
+    if not _client(repo, revision, lambda: _is_whole(path, stated)):
         _remove(path)
         raise CheckpointError(
             f"{name} of {repo} arrived damaged: it does not have the hash {stated} that the Hub states. Run the command again."
@@ -153,7 +155,7 @@ def _client(repo: str, revision: str, call: Callable[[], Answer]) -> Answer:
         remedy = "check the name, or log in with `hf auth login` where it is private"
         _fail(CheckpointError, f"the Hub has no repository {repo}; {remedy}", error)
     except errors.RevisionNotFoundError as error:
-        _fail(CheckpointError, f"{repo} has no revision {revision}; its page lists branches and commits", error)
+        _fail(CheckpointError, f"{repo} has no revision {revision!r}; its page lists branches and commits", error)
     except errors.RemoteEntryNotFoundError as error:
         _fail(_NoSuchFile, f"{repo} does not have this file", error)
     except errors.HFValidationError as error:
@@ -162,9 +164,8 @@ def _client(repo: str, revision: str, call: Callable[[], Answer]) -> Answer:
         _fail(HubUnreachable, f"{repo} is not in the cache and the Hub is not asked or not reached", error)
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        if status in (401, 403, 404) and "X-Error-Code" in error.response.headers:
-            _fail(CheckpointError, f"the Hub refuses {repo} (HTTP {status})", error)
-        _fail(HubUnreachable, f"the Hub, or a proxy before it, answers for {repo} with HTTP {status}; try again later", error)
+        remedy = "try again later" if status in (408, 429) or status >= 500 else "check the proxy, HF_ENDPOINT and your token"
+        _fail(HubUnreachable, f"the Hub, or a proxy before it, answers for {repo} with HTTP {status}; {remedy}", error)
     except errors.HTTPError as error:  # type: ignore[attr-defined]
         # the transport's own: no connection, no answer, a broken-off body
         _fail(HubUnreachable, f"the Hugging Face Hub cannot be reached for {repo}", error)

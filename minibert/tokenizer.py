@@ -90,8 +90,8 @@ class DistilBertTokenizer:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lines = [token + "\n" for token in sorted(self.vocab, key=self.vocab.__getitem__)]
-        (folder / "vocab.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
-        (folder / "tokenizer_config.json").write_text(json.dumps(self._settings) + "\n", encoding="utf-8")
+        (folder / "vocab.txt").write_bytes("".join(lines).encode())
+        (folder / "tokenizer_config.json").write_bytes((json.dumps(self._settings) + "\n").encode())
         (folder / "tokenizer.json").unlink(missing_ok=True)
 
     def __call__(

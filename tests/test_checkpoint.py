@@ -309,3 +309,12 @@ def test_what_ships_is_found_in_a_checkout_and_in_an_installed_package(tmp_path,
     assert bundled() == {}  # what else is named weights beside an installed package is not minibert's
     (tmp_path / "pyproject.toml").touch()
     assert bundled() == {"one": tmp_path / "weights/one"}
+
+
+def test_arguments_that_would_be_guessed_at_are_refused(folder):
+    assert_refused(lambda: locate(""), "the checkpoint's name is empty")
+    with pytest.raises(TypeError, match="new_head is 'NEG'; wanted a list"):
+        load(folder, new_head="NEG")
+    for dtype in (torch.int64, "float32", None):
+        with pytest.raises(ValueError, match="wanted torch.float32"):
+            load(folder, dtype=dtype)

@@ -78,7 +78,9 @@ def test_a_download_puts_every_file_in_the_cache_and_loads_with_equal_weights(se
     assert ("GET", f"/{REPO}/resolve/{COMMIT}/model.safetensors") in server.requests
 
 
-def test_a_second_load_of_a_full_commit_makes_no_request(server, model):
+@pytest.mark.parametrize("lacking", [None, "tokenizer_config.json"])
+def test_a_second_load_of_a_full_commit_makes_no_request(server, model, lacking):
+    server.repos[REPO].pop(lacking, None)
     for first in (True, False):
         assert_same_weights(load(REPO, revision=COMMIT), model)
         AutoTokenizer.from_pretrained(REPO, revision=COMMIT)
@@ -146,13 +148,14 @@ def test_a_wrong_hash_is_refused_and_nothing_of_it_is_left_to_be_used(server, ca
     assert_same_weights(load(REPO, revision=COMMIT), model)
 
 
+@REVISIONS
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"])
-def test_a_damaged_file_in_the_cache_is_removed_with_a_warning_and_fetched_again(server, cache, model, files, name):
-    load(REPO, revision=COMMIT), AutoTokenizer.from_pretrained(REPO, revision=COMMIT)
+def test_a_damaged_file_in_the_cache_is_removed_with_a_warning_and_fetched_again(server, cache, model, files, name, revision):
+    load(REPO, revision=revision), AutoTokenizer.from_pretrained(REPO, revision=revision)
     flip(cached(cache, name))
     with pytest.warns(UserWarning, match=f"{name} is damaged.*removed"):
-        assert_same_weights(load(REPO, revision=COMMIT), model)
-        AutoTokenizer.from_pretrained(REPO, revision=COMMIT)
+        assert_same_weights(load(REPO, revision=revision), model)
+        AutoTokenizer.from_pretrained(REPO, revision=revision)
     assert cached(cache, name).read_bytes() == files[name]
 
 
