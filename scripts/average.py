@@ -2,9 +2,10 @@
 
     python scripts/average.py RUN [RUN ...] --to FOLDER
 
-Runs that start from one base and differ in their seed end near each other, each with errors of its own; the mean of
-their weights is one model of the same size and cost in which part of those errors cancels (Wortsman et al. 2022,
-arXiv 2203.05482). It is nothing to be done with models that started apart.
+Runs that start from one base and one new head (train.py --seed) and differ in the rest, such as the order of the sentences
+(--order), end near each other, each with errors of its own. The mean of their weights is one model of the same size and
+cost in which part of those errors cancels (Wortsman et al. 2022, arXiv 2203.05482). With heads that started apart it does
+not work: unit 7 of the one has nothing to do with unit 7 of the other, and their mean is neither.
 
 float16 halves the file. It keeps 11 significant bits of each weight, far more than a trained weight is sure of; minibert
 and transformers compute with it in float32.

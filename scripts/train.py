@@ -1,4 +1,4 @@
-"""Fine-tunes a base model on a GLUE folder, or lets it learn from models that were fine-tuned before.
+"""Fine-tunes a base model on a GLUE folder.
 
     python scripts/train.py --base FOLDER --data ../shared/data/SST-2 --to FOLDER
 
@@ -7,15 +7,14 @@ In the order of this file: read and hold out -> batches of like length -> steps 
 A step is forward, loss, backward, clipping, AdamW. The learning rate climbs for the first tenth of the steps and then
 falls to 0; matrix products are computed in bfloat16; the model that is judged and kept is a running average of the
 weights, which is steadier than the last ones. At every step, some words are hidden behind [MASK], others each time, so that
-the sentence is learnt and not its words by heart. With --teachers, half of what is to be learnt is the label, half the mean
-of the probabilities that the teachers give.
+the sentence is learnt and not its words by heart.
 
 dev.tsv is never opened: whoever chooses settings or an epoch by it has no honest figure left. The choice is made on
 whole sentences held out of train.tsv, together with every phrase that stands in them, since SST-2's training set holds
 each sentence along with its own pieces.
 
 Sources: Loshchilov and Hutter 2017 (arXiv 1711.05101) for AdamW; Devlin et al. 2018 (arXiv 1810.04805), appendix A.3,
-for the recipe; Polyak and Juditsky 1992 for averaging; Hinton et al. 2015 (arXiv 1503.02531) for teachers.
+for the recipe; Polyak and Juditsky 1992 for averaging.
 """
 
 import argparse
@@ -33,7 +32,7 @@ from tqdm import tqdm
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, save_pretrained
 
 LABELS = ("NEGATIVE", "POSITIVE")
-Example = tuple[list[int], list[float]]  # token ids, and the probability of each label that is to be learnt
+Example = tuple[list[int], int]  # token ids and label
 
 
 def hold_out(texts: list[str], count: int) -> tuple[list[int], list[int]]:
@@ -64,20 +63,20 @@ def batches(examples: list[Example], size: int, seed: int) -> list[list[Example]
 
 
 def as_tensors(batch: list[Example]) -> tuple[Tensor, Tensor, Tensor]:
-    """input_ids and attention_mask (batch, tokens), targets (batch, labels)."""
+    """input_ids and attention_mask (batch, tokens), labels (batch)."""
     longest = max(len(ids) for ids, _ in batch)
     ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
     mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
-    return ids, mask, torch.tensor([target for _, target in batch])
+    return ids, mask, torch.tensor([label for _, label in batch])
 
 
 @torch.no_grad()
-def probabilities(model: nn.Module, examples: list[Example], title: str) -> Tensor:
+def probabilities(model: nn.Module, examples: list[Example]) -> Tensor:
     """(examples, labels), computed in order of length and given back in the order that came."""
     model.eval()
     order = sorted(range(len(examples)), key=lambda row: len(examples[row][0]))
     result = torch.empty(len(examples), len(LABELS))
-    for start in tqdm(range(0, len(order), 64), desc=title, leave=False, disable=None):
+    for start in tqdm(range(0, len(order), 64), desc="held out", leave=False, disable=None):
         rows = order[start : start + 64]
         ids, mask, _ = as_tensors([examples[row] for row in rows])
         result[rows] = model(ids, mask).logits.softmax(dim=-1)
@@ -86,17 +85,9 @@ def probabilities(model: nn.Module, examples: list[Example], title: str) -> Tens
 
 def judge(model: nn.Module, examples: list[Example]) -> tuple[float, float]:
     """Accuracy and mean cross-entropy in nats."""
-    given, right = probabilities(model, examples, "held out"), torch.tensor([target for _, target in examples])
-    accuracy = (given.argmax(-1) == right.argmax(-1)).float().mean()
-    return accuracy.item(), F.nll_loss(given.clamp(min=1e-9).log(), right.argmax(-1)).item()
-
-
-def with_teachers(examples: list[Example], teachers: list[str]) -> list[Example]:
-    """The same examples, half of each target replaced by the teachers' mean probabilities."""
-    models = [AutoModelForSequenceClassification.from_pretrained(where) for where in teachers]
-    taught = torch.stack([probabilities(model, examples, "teacher") for model in models]).mean(dim=0)
-    mixed = 0.5 * torch.tensor([target for _, target in examples]) + 0.5 * taught
-    return [(ids, target) for (ids, _), target in zip(examples, mixed.tolist(), strict=True)]
+    given, right = probabilities(model, examples), torch.tensor([label for _, label in examples])
+    accuracy = (given.argmax(-1) == right).float().mean()
+    return accuracy.item(), F.nll_loss(given.clamp(min=1e-9).log(), right).item()
 
 
 def train(args: argparse.Namespace) -> None:
@@ -105,12 +96,10 @@ def train(args: argparse.Namespace) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(args.base, new_head=LABELS)
     texts, labels = read_glue(args.data / "train.tsv")
     ids = tokenizer(texts, truncation=True, max_length=128)["input_ids"]
-    examples: list[Example] = [(row, [1.0 - label, float(label)]) for row, label in zip(ids, labels, strict=True)]
+    examples: list[Example] = list(zip(ids, labels, strict=True))
     kept, held = hold_out(texts, args.hold_out)
     judged = [examples[row] for row in held]
     examples = [examples[row] for row in kept]
-    if args.teachers:
-        examples = with_teachers(examples, args.teachers)
 
     steps_an_epoch = len(batches(examples, args.batch, seed=0))
     steps = args.epochs * steps_an_epoch
@@ -141,14 +130,14 @@ def train(args: argparse.Namespace) -> None:
     bar = tqdm(total=steps, initial=done, unit="step", mininterval=1, disable=None)
     while done < steps:
         epoch, start = divmod(done, steps_an_epoch)
-        for batch in batches(examples, args.batch, seed=1000 * args.seed + epoch)[start:]:
+        for batch in batches(examples, args.batch, seed=1000 * args.order + epoch)[start:]:
             model.train()
-            input_ids, mask, target = as_tensors(batch)
+            input_ids, mask, right = as_tensors(batch)
             hidden = (torch.rand(input_ids.shape) < args.mask_tokens) & (input_ids > tokenizer.vocab["[MASK]"])  # no special token
             input_ids = input_ids.masked_fill(hidden, tokenizer.vocab["[MASK]"])
             with torch.autocast("cpu", torch.bfloat16):
                 logits = model(input_ids, mask).logits
-            loss = F.cross_entropy(logits.float(), target)
+            loss = F.cross_entropy(logits.float(), right)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
             optimizer.step()
@@ -178,7 +167,7 @@ def train(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace) -> str:
     """What has to be the same for a run to be the same."""
-    names = ("epochs", "lr", "batch", "seed", "hold_out", "mask_tokens", "freeze_words", "teachers")
+    names = ("epochs", "lr", "batch", "seed", "order", "hold_out", "mask_tokens", "freeze_words")
     return ", ".join(f"{name} {getattr(args, name)}" for name in names)
 
 
@@ -198,9 +187,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--lr", type=float, default=5e-5, help="highest learning rate")
     parser.add_argument("--batch", type=int, default=32, help="sentences a step")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the new head and of dropout; runs to be averaged share it")
+    parser.add_argument("--order", type=int, default=1, help="seed of the order in which the sentences come")
     parser.add_argument("--hold-out", type=int, default=500, help="sentences of train.tsv to judge by; 0 trains on all")
-    parser.add_argument("--teachers", nargs="+", default=[], metavar="WHERE", help="classifiers to learn from")
     parser.add_argument("--mask-tokens", type=float, default=0.15, help="share of the words that are hidden behind [MASK]")
     parser.add_argument("--freeze-words", action="store_true", help="leave the word vectors as the base model has them")
     parser.add_argument("--save-every", type=int, default=500, help="steps between two saved states")
