@@ -1,6 +1,11 @@
 """A from-scratch DistilBERT, written to be read. Start with model.py."""
 
-from .checkpoint import (
+import warnings
+
+# Without NumPy, which nothing here uses, PyTorch says so at some time in each run; a beginner reads a failed installation.
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
+
+from .checkpoint import (  # noqa: E402
     AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -8,10 +13,10 @@ from .checkpoint import (
     HubUnreachable,
     save_pretrained,
 )
-from .classify import pipeline
-from .config import DistilBertConfig
-from .model import DistilBertForSequenceClassification, DistilBertModel
-from .tokenizer import DistilBertTokenizer
+from .classify import pipeline  # noqa: E402
+from .config import DistilBertConfig  # noqa: E402
+from .model import DistilBertForSequenceClassification, DistilBertModel  # noqa: E402
+from .tokenizer import DistilBertTokenizer  # noqa: E402
 
 __all__ = [
     "AutoModel",

@@ -26,6 +26,7 @@ from .config import DistilBertConfig
 from .hub import CheckpointError, HubUnreachable
 from .model import DistilBertForSequenceClassification, DistilBertModel
 from .tokenizer import DistilBertTokenizer
+from .vocabulary import write_atomically
 
 __all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
            "HubUnreachable", "bundled", "locate", "save_pretrained"]  # fmt: skip
@@ -37,6 +38,8 @@ OLD_NAMES = {DEFAULT.split("/")[1]: DEFAULT}  # as courses from before 2024 spel
 WEIGHTS = (("config.json",), ("model.safetensors",))
 VOCABULARY = (("vocab.txt", "tokenizer.json"),)
 TOKENIZER_SETTINGS = ("tokenizer_config.json",)
+
+FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json")  # and no others
 
 LINEAR = ("weight", "bias")
 HEAD = {f"{layer}.{part}" for layer in ("pre_classifier", "classifier") for part in LINEAR}
@@ -204,19 +207,6 @@ def save_pretrained(
     write_atomically(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside the file, then renames: a reader sees the old file or the new one, never half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _SkipInitialisation(TorchFunctionMode):

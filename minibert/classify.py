@@ -38,7 +38,8 @@ def pipeline(
     task        "sentiment-analysis" or "text-classification", two names of the same thing
     model       a Hub id, a folder or the name of a checkpoint that ships; or a loaded model, with its tokenizer.
                 None means the Hub's SST-2 checkpoint; only where that is neither cached nor reachable does
-                mini-sst2, which ships, stand in, with a warning. A checkpoint asked for by name is never replaced.
+                mini-sst2, which ships, stand in, with a warning. What was asked for by name, checkpoint or revision, is
+                never replaced.
     revision    branch, tag or commit on the Hub
     device      such as "cpu", "cuda" or 0; None takes a GPU where PyTorch sees one
     batch_size, top_k   as in TextClassificationPipeline
@@ -53,7 +54,10 @@ def pipeline(
             raise ValueError("model is a loaded model; pass its tokenizer too: tokenizer=AutoTokenizer.from_pretrained(…).")
         name = type(model).__name__
     elif model is None or isinstance(model, (str, Path)):
-        found = _default(revision) if model is None else locate(model, revision, tokenizer=tokenizer is None)
+        if model is None and revision is None and tokenizer is None:
+            found = _default()
+        else:
+            found = locate(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
         name = found.name
         tokenizer = tokenizer or read_tokenizer(found.folder)
         model = read_model(found.folder, DistilBertForSequenceClassification)
@@ -161,10 +165,10 @@ def _batches(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]
         yield start, batch
 
 
-def _default(revision: str | None) -> Checkpoint:
+def _default() -> Checkpoint:
     """The Hub's SST-2 checkpoint, or the one that ships where there is no way to it."""
     try:
-        return locate(DEFAULT, revision)
+        return locate(DEFAULT)
     except HubUnreachable as error:
         warnings.warn(f"{error} {STAND_IN}, which ships with minibert, answers instead.", stacklevel=3)
         return locate(STAND_IN)
@@ -176,9 +180,9 @@ def _device(device: str | int | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(device)
-        torch.zeros(1, device=target)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=target).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).split(". ")[0].splitlines()[0][:200]
         raise ValueError(f"device is {device!r}, which this PyTorch cannot use ({reason}); try device='cpu'.") from error
     return target
 

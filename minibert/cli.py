@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-USAGE_ERROR = 2
+from .checkpoint import DEFAULT, FILES, CheckpointError, locate
+from .classify import pipeline
+
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--revision", help="branch, tag or commit on the Hub")
     classify.add_argument("--device", help="such as cpu or cuda; by default a GPU where there is one")
     classify.add_argument("--top-k", type=_positive, metavar="K", help="show the K best labels of each text")
-    classify.add_argument("--json", action="store_true", help="one JSON object a line: text, label, score, model")
+    classify.add_argument("--json", action="store_true", help="one JSON object a line: text, label, score, model (and top_k)")
     classify.set_defaults(run=_classify, usage=classify)
 
     fetch = commands.add_parser(
@@ -66,17 +68,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _classify(args: argparse.Namespace) -> None:
-    if args.text and args.file:
+    if args.text and args.file is not None:
         args.usage.error("TEXT and --file exclude each other; give one of them.")
-
-    from .classify import pipeline
 
     classifier = pipeline(model=args.model, revision=args.revision, device=args.device, top_k=args.top_k or "best")
     if args.text:
         _print_labels(classifier, args.text, args)
-    elif args.file:
-        with open(args.file, "rb") as file:
+    elif args.file is not None:
+        with _open(args.file) as file:
             _print_labels(classifier, _lines(file, args.file), args)
+    elif sys.stdin is None:
+        raise ValueError("there is no text, no --file and no standard input; give a TEXT.")
     else:
         if sys.stdin.isatty():
             print("minibert: one text a line; Ctrl-D ends.", file=sys.stderr)
@@ -109,19 +111,29 @@ def _print_labels(classifier: Any, texts: Any, args: argparse.Namespace) -> None
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    from .checkpoint import DEFAULT, locate
-
-    found = locate(args.where or DEFAULT, args.revision)
+    found = locate(DEFAULT if args.where is None else args.where, args.revision)
+    here = {name: found.folder / name for name in FILES if (found.folder / name).is_file()}
+    if not {"config.json", "model.safetensors"} <= here.keys():
+        raise CheckpointError(f"{found.folder} holds no checkpoint; wanted a config.json and a model.safetensors in it.")
     folder = found.folder
-    if args.to:
-        args.to.mkdir(parents=True, exist_ok=True)
-        for name in ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json"):
-            if (folder / name).exists():
-                part = args.to / f".{name}.part"
-                shutil.copyfile(folder / name, part)
-                part.replace(args.to / name)
+    if args.to is not None and args.to.resolve() != folder.resolve():
         folder = args.to
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            if name in here:
+                part = folder / f".{name}.part"
+                shutil.copyfile(here[name], part)
+                part.replace(folder / name)
+            else:  # what another checkpoint left there would be read with this one
+                (folder / name).unlink(missing_ok=True)
     print(f"{found.name} is in {folder}")
+
+
+def _open(name: str) -> BinaryIO:
+    try:
+        return open(name, "rb")
+    except OSError as error:
+        raise ValueError(f"--file {name!r} cannot be read ({error.strerror}); wanted a UTF-8 file with one text a line.") from error
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[str]:

@@ -169,6 +169,8 @@ def _client(repo: str, revision: str, call: Callable[[], Answer]) -> Answer:
     except errors.HTTPError as error:  # type: ignore[attr-defined]
         # the transport's own: no connection, no answer, a broken-off body
         _fail(HubUnreachable, f"the Hugging Face Hub cannot be reached for {repo}", error)
+    except ImportError as error:  # a proxy of a kind that needs another package
+        _fail(HubUnreachable, f"the Hugging Face Hub cannot be asked for {repo}", error)
     except OSError as error:
         _fail(CheckpointError, f"the Hub's cache cannot take {repo}", error)
 

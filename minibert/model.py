@@ -2,19 +2,18 @@
 
     token ids -> Embeddings -> six TransformerBlocks -> first token -> classification head -> logits
 
-Each line makes one tensor; the comment at its end names that tensor's axes. The names are always these:
+A line makes one tensor, the comment at its end names that tensor's axes. Sizes: DistilBERT's (mini-sst2's).
 
     batch       sentences that are computed together
     tokens      positions of a sentence, padding included
-    dim         numbers that describe one token (768)
-    heads       attention heads (12), which share dim between them
-    head_dim    numbers that one head sees of a token: dim / heads (64)
+    dim         numbers that describe one token: 768 (384)
+    heads       attention heads, which share dim between them: 12
+    head_dim    numbers that one head sees of a token, dim / heads: 64 (32)
     query, key  tokens again, once as the one that looks and once as the one that is looked at
-    hidden_dim  width of the feed-forward layer (3072)
-    labels      classes to choose from (2)
+    hidden_dim  width of the feed-forward layer: 3072 (1536)
+    labels      classes to choose from: 2
 
-Modules and parameters carry the names of the checkpoint
-distilbert/distilbert-base-uncased-finetuned-sst-2-english, so that file and code can be held side by side.
+Modules and parameters carry the checkpoint's own names, so that file and code can be held side by side.
 
 Papers: Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762): attention, feed-forward, residuals.
         Devlin et al. 2018, "BERT" (arXiv 1810.04805): the encoder, its embeddings, [CLS] and [SEP], GELU.
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from .config import DistilBertConfig
 
-LAYER_NORM_EPS = 1e-12  # BERT's value; PyTorch's default of 1e-5 would change the fourth decimal of the result
+LAYER_NORM_EPS = 1e-12  # BERT's value; PyTorch's default of 1e-5 would change the logits in the fourth decimal
 
 
 @dataclass
@@ -86,7 +85,7 @@ class MultiHeadSelfAttention(nn.Module):
     hidden_states   (batch, tokens, dim)
     attention_mask  (batch, tokens)        1 for a token, 0 for padding; None means all ones
     return          (batch, tokens, dim)   what each token gathered
-                    (batch, heads, query, key)   the weights it was gathered with; each row sums to 1
+                    (batch, heads, query, key)   the weights it was gathered with; outside training each row sums to 1
 
     Each token asks with its query, is found by its key and hands over its value:
     softmax(Q K^T / sqrt(head_dim)) V. Vaswani et al. 2017, section 3.2, equation 1.
@@ -117,16 +116,16 @@ class MultiHeadSelfAttention(nn.Module):
         values = values.view(per_head).transpose(1, 2)      # (batch, heads, key, head_dim)
 
         scores = queries @ keys.transpose(2, 3)         # (batch, heads, query, key)  dot product of each pair
-        scores = scores / math.sqrt(self.head_dim)      # (batch, heads, query, key)  keeps the variance near 1
+        scores = scores / math.sqrt(self.head_dim)      # (batch, heads, query, key)  or softmax would see one winner
 
         if attention_mask is not None:
             # Padding is hidden on the key axis: nobody may look at it. Its own rows, as queries, are computed
-            # and ignored. The lowest finite number becomes a weight of exactly 0 in the softmax.
+            # and ignored. Beside any other score, the lowest finite number gets a weight of exactly 0.
             padding = attention_mask[:, None, None, :] == 0     # (batch, 1, 1, key)  True where there is no token
             scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)  # (batch, heads, query, key)
 
         attention = F.softmax(scores, dim=-1)           # (batch, heads, query, key)  over keys: each row sums to 1
-        attention = self.dropout(attention)             # (batch, heads, query, key)  in training, some looks are lost
+        attention = self.dropout(attention)             # (batch, heads, query, key)  unchanged outside training
         context = attention @ values                    # (batch, heads, query, head_dim)  weighted sum of the values
 
         context = context.transpose(1, 2)               # (batch, tokens, heads, head_dim)  the way back
@@ -155,7 +154,7 @@ class FeedForward(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         hidden = self.lin1(hidden_states)       # (batch, tokens, hidden_dim)
-        hidden = self.activation(hidden)        # (batch, tokens, hidden_dim)  without it, lin1 and lin2 were one matrix
+        hidden = self.activation(hidden)        # (batch, tokens, hidden_dim)  without it, lin1 and lin2 would be one matrix
         output: Tensor = self.lin2(hidden)      # (batch, tokens, dim)
         output = self.dropout(output)           # (batch, tokens, dim)
         return output
@@ -168,7 +167,7 @@ class TransformerBlock(nn.Module):
     attention_mask  (batch, tokens) or None
     return          (batch, tokens, dim) and the attention map (batch, heads, query, key)
 
-    The addition (residual connection) lets the block start from "change nothing". Normalising after the addition
+    Thanks to the addition (residual connection) a sublayer has only to learn what to change. Normalising after it
     is the original order, "post-LN": LayerNorm(x + sublayer(x)). Vaswani et al. 2017, section 3.1.
     """
 
@@ -200,11 +199,8 @@ class Transformer(nn.Module):
         self.layer = nn.ModuleList(TransformerBlock(config) for _ in range(config.n_layers))
 
     def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False, output_attentions: bool = False,
     ) -> BaseModelOutput:
         all_hidden_states = [hidden_states]
         all_attentions = []
@@ -241,12 +237,8 @@ class DistilBertModel(nn.Module):
         self.transformer = Transformer(config)
 
     def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
+        output_hidden_states: bool = False, output_attentions: bool = False,
     ) -> BaseModelOutput:
         check_inputs(input_ids, attention_mask, self.config)
         embeddings = self.embeddings(input_ids)     # (batch, tokens, dim)
@@ -258,8 +250,8 @@ class DistilBertForSequenceClassification(nn.Module):
     """The base model with a head that turns the first token's vector into one score per label.
 
     input_ids, attention_mask, token_type_ids   as in DistilBertModel
-    labels   (batch)   integers, the right class of each sentence, -100 for a sentence that does not count; or None
-    return   SequenceClassifierOutput; loss is the mean cross-entropy where labels were given
+    labels   (batch)   integers, the right class of each sentence, or None; -100 leaves a sentence out of the loss
+    return   SequenceClassifierOutput; loss is the mean cross-entropy, NaN where every sentence was left out
 
     The first token is [CLS], in every sentence the same: it means nothing itself, so its vector is free to
     gather what the sentence means. Softmax turns the logits into probabilities; training needs the logits alone.
@@ -275,14 +267,11 @@ class DistilBertForSequenceClassification(nn.Module):
         self.dropout = nn.Dropout(config.seq_classif_dropout)
 
     def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None, output_hidden_states: bool = False, output_attentions: bool = False,
     ) -> SequenceClassifierOutput:
+        if labels is not None:
+            check_labels(labels, len(input_ids), self.config)
         base = self.distilbert(input_ids, attention_mask, token_type_ids, output_hidden_states, output_attentions)
         first = base.last_hidden_state[:, 0]    # (batch, dim)  the vector of [CLS]
         pooled = self.pre_classifier(first)     # (batch, dim)
@@ -292,7 +281,6 @@ class DistilBertForSequenceClassification(nn.Module):
 
         loss = None
         if labels is not None:
-            _check_integers("labels", labels, "(batch)")
             loss = F.cross_entropy(logits, labels.long())   # ()  mean of -log(probability of the right label)
         return SequenceClassifierOutput(logits, loss, base.hidden_states, base.attentions)
 
@@ -311,22 +299,22 @@ def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: Disti
             f"input_ids has {tokens} tokens; this model has {config.max_position_embeddings} positions. "
             "Pass truncation=True to the tokenizer, or split the text."
         )
-    outside = input_ids[(input_ids < 0) | (input_ids >= config.vocab_size)]
-    if len(outside):
-        raise ValueError(
-            f"input_ids holds the id {int(outside[0])}; this model's vocabulary has the ids 0 to {config.vocab_size - 1}. "
-            "Use the tokenizer of the same checkpoint."
-        )
-    if attention_mask is None:
-        return
-    _check_integers("attention_mask", attention_mask, "(batch, tokens)", torch.uint8, torch.int8, torch.bool)
-    if attention_mask.shape != input_ids.shape:
-        raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; wanted {(batch, tokens)}, as input_ids has.")
-    outside = attention_mask[(attention_mask != 0) & (attention_mask != 1)]
-    if len(outside):
-        raise ValueError(f"attention_mask holds the value {int(outside[0])}; wanted 1 for a token, 0 for padding.")
-    if not attention_mask.any(dim=1).all():
-        raise ValueError("attention_mask hides every token of a sentence; wanted at least one 1 in each row.")
+    _check_range("input_ids", input_ids, config.vocab_size, "Use the tokenizer of the same checkpoint.")
+    if attention_mask is not None:
+        _check_integers("attention_mask", attention_mask, "(batch, tokens)", torch.uint8, torch.int8, torch.bool)
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; wanted {(batch, tokens)} like input_ids.")
+        _check_range("attention_mask", attention_mask, 2, "Give 1 for a token and 0 for padding.")
+        if not attention_mask.any(dim=1).all():
+            raise ValueError("attention_mask hides every token of a sentence; wanted at least one 1 in each row.")
+
+
+def check_labels(labels: Tensor, batch: int, config: DistilBertConfig) -> None:
+    """The same for the labels that a loss is computed from."""
+    _check_integers("labels", labels, "(batch)")
+    if len(labels) != batch:
+        raise ValueError(f"labels has {len(labels)} entries; wanted {batch}, one class for each sentence.")
+    _check_range("labels", labels[labels != -100], config.num_labels, "See id2label in the model's config.")
 
 
 def _check_integers(name: str, tensor: Tensor, axes: str, *also: torch.dtype) -> None:
@@ -336,3 +324,9 @@ def _check_integers(name: str, tensor: Tensor, axes: str, *also: torch.dtype) ->
         raise TypeError(f"{name} has dtype {tensor.dtype}; wanted integers, such as torch.int64.")
     if tensor.dim() != axes.count(",") + 1:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; wanted the axes {axes}.")
+
+
+def _check_range(name: str, tensor: Tensor, size: int, remedy: str) -> None:
+    outside = tensor[(tensor < 0) | (tensor >= size)]
+    if len(outside):
+        raise ValueError(f"{name} holds {int(outside[0])}; this model takes 0 to {size - 1}. {remedy}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary
+from .vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary, write_atomically
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -90,8 +90,8 @@ class DistilBertTokenizer:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lines = [token + "\n" for token in sorted(self.vocab, key=self.vocab.__getitem__)]
-        (folder / "vocab.txt").write_bytes("".join(lines).encode())
-        (folder / "tokenizer_config.json").write_bytes((json.dumps(self._settings) + "\n").encode())
+        write_atomically(folder / "vocab.txt", "".join(lines).encode())
+        write_atomically(folder / "tokenizer_config.json", (json.dumps(self._settings) + "\n").encode())
         (folder / "tokenizer.json").unlink(missing_ok=True)
 
     def __call__(

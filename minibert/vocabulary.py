@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,9 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
         if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
             raise ValueError(f"{path} holds no WordPiece vocabulary; wanted a BERT's tokenizer.")
         vocabulary: dict[str, int] = model["vocab"]
-        added = [token["content"] for token in values.get("added_tokens") or [] if token["content"] not in vocabulary]
-        if added:
-            raise ValueError(f"{path} adds {added[0]!r} to its vocabulary; minibert reads the vocabulary alone.")
+        for token in values.get("added_tokens") or []:
+            if not isinstance(token, dict) or token.get("content") not in vocabulary:
+                raise ValueError(f"{path} adds {token} to its vocabulary; minibert reads the vocabulary alone.")
         if sorted(vocabulary.values(), key=str) != sorted(range(len(vocabulary)), key=str):
             raise ValueError(f"{path} numbers its {len(vocabulary)} tokens with gaps; wanted the ids 0 to {len(vocabulary) - 1}.")
     else:
@@ -85,6 +86,19 @@ def build(vocabulary: dict[str, int], settings: dict[str, Any]) -> "Tokenizer":
     )
     core.add_special_tokens(list(SPECIAL_TOKENS))  # in a text, they are not cut into pieces
     return core
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside the file, then renames: a reader sees the old file or the new one, never half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ Runs that start from one base and one new head (train.py --seed) and differ in t
 cost in which part of those errors cancels (Wortsman et al. 2022, arXiv 2203.05482). With heads that started apart it does
 not work: unit 7 of the one has nothing to do with unit 7 of the other, and their mean is neither.
 
-float16 halves the file. It keeps 11 significant bits of each weight, far more than a trained weight is sure of; minibert
-and transformers compute with it in float32.
+float16 halves the file. It keeps 11 significant bits of all but the tiniest weights, far more than a trained weight is sure
+of; minibert and transformers compute with it in float32.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, save_pretrained
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         mean = {name: torch.stack([each[name] for each in weights]).mean(dim=0) for name in weights[0]}
         models[0].load_state_dict(mean)
         save_pretrained(models[0].half(), args.to, AutoTokenizer.from_pretrained(args.runs[0]))
-    except (CheckpointError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"average: {error}")
     print(f"{args.to}: the mean of {len(models)} runs, in float16")
 

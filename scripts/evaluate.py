@@ -18,20 +18,23 @@ import math
 import sys
 from pathlib import Path
 
-from minibert import CheckpointError, pipeline
+from minibert import pipeline
 
 
 def read_glue(path: Path) -> tuple[list[str], list[int]]:
     """Sentences and labels of a GLUE file. Raises OSError or ValueError where it is none."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    sentences, labels = [], []
-    for number, row in enumerate(rows, start=2):  # line 1 holds the names of the columns
-        if not row.get("sentence") or row.get("label") not in ("0", "1"):
-            raise ValueError(f"line {number} of {path} has no sentence with a label 0 or 1; wanted the columns sentence and label.")
-        sentences.append(row["sentence"].strip())
-        labels.append(int(row["label"]))
-    if not rows:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        sentences, labels = [], []
+        try:
+            for row in reader:
+                if not row.get("sentence") or row.get("label") not in ("0", "1"):
+                    raise ValueError("it has no sentence with a label 0 or 1; wanted the columns sentence and label")
+                sentences.append(row["sentence"].strip())
+                labels.append(int(row["label"]))
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"line {reader.line_num} of {path} cannot be read: {error}.") from error
+    if not sentences:
         raise ValueError(f"{path} holds no sentences; wanted the columns sentence and label, tab-separated.")
     return sentences, labels
 
@@ -72,7 +75,7 @@ def main() -> None:
         if len(names) != 2:
             raise ValueError(f"{classifier.name} has {len(names)} labels; the figures here are for two, 0 and 1.")
         scores = [{s["label"]: s["score"] for s in result} for result in classifier(sentences)]
-    except (CheckpointError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"evaluate: {error}")
     found = measure(labels, [score[names[1]] for score in scores])
     if args.json:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from minibert.checkpoint import CheckpointError, check_fit, locate, read_tensors, read_tokenizer, save_pretrained
+from minibert.checkpoint import check_fit, locate, read_tensors, read_tokenizer, save_pretrained
 from minibert.config import DistilBertConfig
 from minibert.model import LAYER_NORM_EPS, DistilBertModel
 
@@ -55,7 +55,9 @@ OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm
 def read_config(path: Path) -> DistilBertConfig:
     """BERT's config.json in DistilBERT's words. Raises ValueError where the two architectures would not compute alike."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    wanted = {"model_type": "bert", "layer_norm_eps": LAYER_NORM_EPS, "position_embedding_type": "absolute"}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}; wanted an object with the model's sizes.")
+    wanted = {"model_type": "bert", "layer_norm_eps": LAYER_NORM_EPS, "position_embedding_type": "absolute", "is_decoder": False}
     for key, value in wanted.items():
         if values.get(key, value if key != "model_type" else None) != value:
             raise ValueError(f"{path}: {key} is {values.get(key)!r}; a DistilBERT has {value!r}.")
@@ -77,9 +79,9 @@ def fold(bert: dict[str, Tensor]) -> dict[str, Tensor]:
             module, part = rest.rsplit(".", 1)
             name = f"transformer.layer.{number}.{MODULES.get(module, module)}.{part}"
         tensors[name] = tensor
-    first_sentence = tensors.pop("embeddings.token_type_embeddings.weight")[0]              # (dim)
-    positions = tensors["embeddings.position_embeddings.weight"]                            # (positions, dim)
-    tensors["embeddings.position_embeddings.weight"] = positions + first_sentence           # (positions, dim)
+    first_sentence = tensors.pop("embeddings.token_type_embeddings.weight")[0]      # (dim)
+    positions = tensors["embeddings.position_embeddings.weight"]                    # (positions, dim)
+    tensors["embeddings.position_embeddings.weight"] = positions + first_sentence   # (positions, dim)
     return tensors
 
 
@@ -92,11 +94,14 @@ def main() -> None:
     try:
         folder = locate(args.where, args.revision).folder
         model = DistilBertModel(read_config(folder / "config.json"))
-        tensors = fold(read_tensors(folder / "model.safetensors"))
+        bert = read_tensors(folder / "model.safetensors")
+        tensors = fold({name: tensor.float() for name, tensor in bert.items()})  # half precision would round the sum
         check_fit(model, tensors, folder / "model.safetensors")
         model.load_state_dict(tensors)
         save_pretrained(model, args.to, read_tokenizer(folder))
-    except (CheckpointError, ValueError, KeyError) as error:
+    except KeyError as error:
+        sys.exit(f"import_bert: {args.where} has no tensor {error}; wanted a BERT encoder.")
+    except (OSError, ValueError) as error:
         sys.exit(f"import_bert: {error}")
     print(f"{args.to}: {sum(p.numel() for p in model.parameters()):,} parameters; no classification head yet, train.py makes one.")
 

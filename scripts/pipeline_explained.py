@@ -3,7 +3,7 @@
     python scripts/pipeline_explained.py [WHERE]      WHERE: Hub id, folder or mini-sst2
 
 Runs from top to bottom as a script; editors that know `# %%` open it as a notebook. It is the course lab
-"Pipeline explained", with `transformers` replaced by `minibert` in its imports and nothing else.
+"Pipeline explained"; what is between the explanations runs on `transformers` too, with that name in the import.
 """
 
 # %%
@@ -39,7 +39,7 @@ try:
 except CheckpointError as error:
     sys.exit(f"pipeline_explained: {error}")
 by_pipeline = classifier(raw_inputs)
-checkpoint = classifier.name.split("@")[0]  # without the commit
+checkpoint = asked_for or classifier.name.split("@")[0]  # without the commit
 print(f"model: {classifier.name}")
 for text, result in zip(raw_inputs, by_pipeline, strict=True):
     print(f"  {result}  {text}")

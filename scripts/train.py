@@ -21,6 +21,7 @@ import argparse
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, save_pretrained
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
 
 LABELS = ("NEGATIVE", "POSITIVE")
 Example = tuple[list[int], int]  # token ids and label
@@ -42,8 +43,8 @@ def hold_out(texts: list[str], count: int) -> tuple[list[int], list[int]]:
         if f" {text} " not in joined:  # else it is a piece of a longer one
             whole.append(text)
             joined += f"\n {text} "
-    if count > len(whole):
-        raise ValueError(f"--hold-out {count} wants more than the {len(whole)} whole sentences of ten words that there are.")
+    if not 0 <= count <= len(whole):
+        raise ValueError(f"--hold-out {count} does not fit; there are {len(whole)} whole sentences of ten words or more.")
     held = set(random.Random(0).sample(whole, count))
     pieces = "\n".join(f" {text} " for text in held)
     kept = [row for row, text in enumerate(texts) if f" {text} " not in pieces]
@@ -95,7 +96,7 @@ def train(args: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(args.base)
     model = AutoModelForSequenceClassification.from_pretrained(args.base, new_head=LABELS)
     texts, labels = read_glue(args.data / "train.tsv")
-    ids = tokenizer(texts, truncation=True, max_length=128)["input_ids"]
+    ids = tokenizer(texts, truncation=True, max_length=min(128, model.config.max_position_embeddings))["input_ids"]
     examples: list[Example] = list(zip(ids, labels, strict=True))
     kept, held = hold_out(texts, args.hold_out)
     judged = [examples[row] for row in held]
@@ -103,7 +104,7 @@ def train(args: argparse.Namespace) -> None:
 
     steps_an_epoch = len(batches(examples, args.batch, seed=0))
     steps = args.epochs * steps_an_epoch
-    warm_up = max(1, steps // 10)
+    warm_up = max(1, min(steps // 10, steps_an_epoch - 1))
     model.distilbert.embeddings.word_embeddings.requires_grad_(not args.freeze_words)
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.dim() > 1]
@@ -117,23 +118,24 @@ def train(args: argparse.Namespace) -> None:
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / horizon))
     state = {"model": model, "averaged": averaged, "optimizer": optimizer, "schedule": schedule}
     saved = args.to / "training.pt"
-    best, total, done = -1.0, 0.0, 0
-    if args.resume and saved.exists():
-        found = torch.load(saved, weights_only=True)
-        if found["settings"] != settings_of(args):
-            raise ValueError(f"{saved} was made with other settings, {found['settings']}; give the same ones to resume.")
+    best, total, done, log = -1.0, 0.0, 0, ""
+    if not args.resume:
+        saved.unlink(missing_ok=True)
+    elif saved.exists():
+        found = load_state(saved, args)
         for name, part in state.items():
             part.load_state_dict(found[name])
-        best, total, done = found["best"], found["total"], found["done"]
+        best, total, done, log = found["best"], found["total"], found["done"], found["log"]
         torch.set_rng_state(found["random"])
 
+    special = torch.tensor(tokenizer.all_special_ids)
     bar = tqdm(total=steps, initial=done, unit="step", mininterval=1, disable=None)
     while done < steps:
         epoch, start = divmod(done, steps_an_epoch)
         for batch in batches(examples, args.batch, seed=1000 * args.order + epoch)[start:]:
             model.train()
             input_ids, mask, right = as_tensors(batch)
-            hidden = (torch.rand(input_ids.shape) < args.mask_tokens) & (input_ids > tokenizer.vocab["[MASK]"])  # no special token
+            hidden = (torch.rand(input_ids.shape) < args.mask_tokens) & ~torch.isin(input_ids, special)
             input_ids = input_ids.masked_fill(hidden, tokenizer.vocab["[MASK]"])
             with torch.autocast("cpu", torch.bfloat16):
                 logits = model(input_ids, mask).logits
@@ -148,7 +150,7 @@ def train(args: argparse.Namespace) -> None:
             total, done = total + loss.item(), done + 1
             bar.update()
             if done % args.save_every == 0 and done % steps_an_epoch:
-                save_state(saved, state, args, best=best, total=total, done=done)
+                save_state(saved, state, args, best=best, total=total, done=done, log=log)
         report = f"epoch {epoch + 1}: training loss {total / steps_an_epoch:.4f}"
         if judged:
             accuracy, held_out_loss = judge(averaged.module, judged)
@@ -158,25 +160,43 @@ def train(args: argparse.Namespace) -> None:
             save_pretrained(averaged.module, args.to, tokenizer)
             report += ", kept"
         tqdm.write(report)
-        with (args.to / "log.txt").open("a", encoding="utf-8") as log:
-            print(report, file=log)
+        log += report + "\n"
+        (args.to / "log.txt").write_text(log, encoding="utf-8")
         total = 0.0
-        save_state(saved, state, args, best=best, total=total, done=done)
+        save_state(saved, state, args, best=best, total=total, done=done, log=log)
     bar.close()
 
 
 def settings_of(args: argparse.Namespace) -> str:
     """What has to be the same for a run to be the same."""
-    names = ("epochs", "lr", "batch", "seed", "order", "hold_out", "mask_tokens", "freeze_words")
+    names = ("base", "data", "epochs", "lr", "batch", "seed", "order", "hold_out", "mask_tokens", "freeze_words")
     return ", ".join(f"{name} {getattr(args, name)}" for name in names)
 
 
-def save_state(path: Path, state: dict[str, object], args: argparse.Namespace, **progress: float) -> None:
+def load_state(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """What save_state wrote. Raises ValueError where the file is damaged or belongs to another run."""
+    try:
+        found = torch.load(path, weights_only=True)
+        settings = found["settings"]
+    except Exception as error:  # whatever a damaged file makes torch.load raise
+        raise ValueError(f"{path} is no state of a training run ({error}); start again without --resume.") from error
+    if settings != settings_of(args):
+        raise ValueError(f"{path} was made with other settings, {settings}; give the same ones to resume.")
+    return found
+
+
+def save_state(path: Path, state: dict[str, Any], args: argparse.Namespace, **progress: Any) -> None:
     """Everything that the next step depends on, in one file that is there whole or not at all."""
-    content = {name: part.state_dict() for name, part in state.items()}  # type: ignore[attr-defined]
+    content = {name: part.state_dict() for name, part in state.items()}
     part = path.with_suffix(".part")
     torch.save(content | progress | {"random": torch.get_rng_state(), "settings": settings_of(args)}, part)
     part.replace(path)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+    return int(text)
 
 
 def main() -> None:
@@ -184,24 +204,24 @@ def main() -> None:
     parser.add_argument("--base", required=True, help="base model: a folder or a Hub id")
     parser.add_argument("--data", type=Path, required=True, help="GLUE folder with train.tsv")
     parser.add_argument("--to", type=Path, required=True, help="folder for the classifier, the log and the state to resume from")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=positive, default=3)
     parser.add_argument("--lr", type=float, default=5e-5, help="highest learning rate")
-    parser.add_argument("--batch", type=int, default=32, help="sentences a step")
+    parser.add_argument("--batch", type=positive, default=32, help="sentences a step")
     parser.add_argument("--seed", type=int, default=1, help="of the new head and of dropout; runs to be averaged share it")
     parser.add_argument("--order", type=int, default=1, help="seed of the order in which the sentences come")
     parser.add_argument("--hold-out", type=int, default=500, help="sentences of train.tsv to judge by; 0 trains on all")
     parser.add_argument("--mask-tokens", type=float, default=0.15, help="share of the words that are hidden behind [MASK]")
     parser.add_argument("--freeze-words", action="store_true", help="leave the word vectors as the base model has them")
-    parser.add_argument("--save-every", type=int, default=500, help="steps between two saved states")
+    parser.add_argument("--save-every", type=positive, default=500, help="steps between two saved states")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --to")
     args = parser.parse_args()
     try:
         args.to.mkdir(parents=True, exist_ok=True)
         train(args)
-    except (CheckpointError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"train: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"train: interrupted; --resume goes on from {args.to}.")
+        sys.exit(f"train: interrupted; --resume goes on from the last state saved in {args.to}.")
 
 
 if __name__ == "__main__":

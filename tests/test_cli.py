@@ -110,7 +110,9 @@ def test_control_characters_never_reach_the_terminal(minibert):
         (["--model", "not a name!", "x"], "is no Hub id"),
         (["--model", "mini-sst2", "--revision", "main", "x"], "is a folder, and revision='main' is for the Hub"),
         (["--model", "mini-sst2", "--device", "toaster", "x"], "device is 'toaster'"),
-        (["--model", "mini-sst2", "--file", "nowhere.txt"], "nowhere.txt"),
+        (["--model", "mini-sst2", "--file", "nowhere.txt"], "--file 'nowhere.txt' cannot be read"),
+        (["--model", "mini-sst2", "--file", ""], "--file '' cannot be read"),
+        (["--revision", 40 * "9", "x"], "cannot be reached"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -134,6 +136,17 @@ def test_fetch_fills_the_cache_or_a_folder_that_works_without_a_network(minibert
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files  # real files, and no pickle
     done = minibert("classify", "--model", folder, GOOD)
     assert done.returncode == 0 and done.stdout.startswith(f"model: {folder}\nPOSITIVE")
+
+
+def test_fetch_leaves_nothing_of_another_checkpoint_and_refuses_a_folder_without_one(minibert, tmp_path):
+    folder = tmp_path / "used"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text("another checkpoint's")
+    assert minibert("fetch", "mini-sst2", "--to", folder).returncode == 0
+    assert not (folder / "tokenizer.json").exists() and (folder / "vocab.txt").exists()
+    (tmp_path / "empty").mkdir()
+    done = minibert("fetch", tmp_path / "empty", "--to", folder)
+    assert done.returncode == 1 and "holds no checkpoint" in done.stderr
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(tmp_path):

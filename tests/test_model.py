@@ -266,13 +266,13 @@ REFUSED = {
     "no sentence": (OK[:0], None, ValueError, "at least one sentence"),
     "no token": (OK[:, :0], None, ValueError, "at least one token"),
     "too long": (OK.repeat(1, 6), None, ValueError, "18 tokens; this model has 16 positions"),
-    "id too high": (OK + 58, None, ValueError, "the id 60; this model's vocabulary has the ids 0 to 59"),
-    "negative id": (OK - 3, None, ValueError, "the id -1"),
+    "id too high": (OK + 58, None, ValueError, "input_ids holds 60; this model takes 0 to 59. Use the tokenizer"),
+    "negative id": (OK - 3, None, ValueError, "input_ids holds -1"),
     "mask of another length": (OK, torch.ones(1, 2).long(), ValueError, r"attention_mask has shape \(1, 2\); wanted \(1, 3\)"),
     "mask of another batch": (OK, torch.ones(2, 3).long(), ValueError, r"attention_mask has shape \(2, 3\)"),
     "mask with one axis": (OK, torch.ones(3).long(), ValueError, "attention_mask has shape"),
     "float mask": (OK, torch.ones(1, 3), TypeError, "attention_mask has dtype torch.float32"),
-    "additive mask": (OK, torch.tensor([[0, 0, -10000]]), ValueError, "the value -10000; wanted 1 for a token"),
+    "additive mask": (OK, torch.tensor([[0, 0, -10000]]), ValueError, "holds -10000; this model takes 0 to 1. Give 1 for a token"),
     "mask of zeros": (OK, torch.zeros(1, 3).long(), ValueError, "hides every token"),
     "mask as a list": (OK, [[1, 1, 1]], TypeError, "attention_mask is a list"),
 }
@@ -290,8 +290,9 @@ def test_the_front_door_refuses_in_one_sentence(small, ids, mask, kind, words):
         (torch.tensor([0.7, 1.0]), TypeError, "labels has dtype torch.float32; wanted integers"),
         (torch.tensor([[0, 1]]), ValueError, r"labels has shape \(1, 2\); wanted the axes \(batch\)"),
         ([0, 1], TypeError, "labels is a list; wanted a tensor of integers"),
-        (torch.tensor([0, 1, 1]), ValueError, "batch_size"),
-        (torch.tensor([0, 2]), IndexError, "Target 2 is out of bounds"),
+        (torch.tensor([0, 1, 1]), ValueError, "labels has 3 entries; wanted 2"),
+        (torch.tensor([0, 2]), ValueError, "labels holds 2; this model takes 0 to 1"),
+        (torch.tensor([-1, 1]), ValueError, "labels holds -1"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels, kind, words):

@@ -17,7 +17,15 @@ import transformers
 from conftest import VOCABULARY
 from safetensors.torch import load_file, save_file
 
-from minibert import AutoModel, DistilBertConfig, DistilBertModel, DistilBertTokenizer, pipeline, save_pretrained
+from minibert import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    DistilBertConfig,
+    DistilBertModel,
+    DistilBertTokenizer,
+    pipeline,
+    save_pretrained,
+)
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -167,6 +175,27 @@ def test_resuming_with_other_settings_is_refused(lesson, monkeypatch):
     train_on(lesson, monkeypatch, "to")
     with pytest.raises(SystemExit, match="was made with other settings"):
         train_on(lesson, monkeypatch, "to", "--resume", "--seed", 5)
+
+
+def test_a_damaged_state_is_refused_and_a_new_run_does_not_go_on_from_an_old_one(lesson, monkeypatch):
+    train_on(lesson, monkeypatch, "to")
+    lines = (lesson / "to" / "log.txt").read_text().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2", "epoch 3"]
+    (lesson / "to" / "training.pt").write_bytes(b"junk")
+    with pytest.raises(SystemExit, match=r"is no state of a training run .* start again without --resume"):
+        train_on(lesson, monkeypatch, "to", "--resume")
+    train_on(lesson, monkeypatch, "to", "--seed", 2)
+    assert len((lesson / "to" / "log.txt").read_text().splitlines()) == 3
+
+
+def test_with_many_epochs_the_first_one_is_already_judged_after_training(lesson, monkeypatch):
+    """The average starts within the first epoch, however long the warm-up would be: what is kept is never the bare base."""
+    kept = []
+    monkeypatch.setattr(train, "judge", lambda model, _: kept.append(model.pre_classifier.weight.clone()) or (0.5, 1.0))
+    train_on(lesson, monkeypatch, "to", "--epochs", 12)
+    torch.manual_seed(1)
+    start = AutoModelForSequenceClassification.from_pretrained(lesson / "base", new_head=train.LABELS)
+    assert not torch.equal(kept[0], start.pre_classifier.weight)
 
 
 def test_what_is_held_out_stands_in_no_training_sentence():
