@@ -2,7 +2,7 @@
 
 import warnings
 
-# Without NumPy, which nothing here uses, PyTorch says so at some time in each run; a beginner reads a failed installation.
+# PyTorch remarks on a missing NumPy as it is imported. Nothing here uses NumPy, and a beginner reads a failed installation.
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
 
 from .checkpoint import (  # noqa: E402

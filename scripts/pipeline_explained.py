@@ -10,8 +10,6 @@ Runs from top to bottom as a script; editors that know `# %%` open it as a noteb
 import sys
 import textwrap
 
-import torch
-
 from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, pipeline
 
 
@@ -21,7 +19,6 @@ def step(title: str, meaning: str) -> None:
     print()
 
 
-torch.set_printoptions(sci_mode=False, linewidth=100)
 asked_for = sys.argv[1] if len(sys.argv) == 2 and not sys.argv[0].endswith("ipykernel_launcher.py") else None
 
 # %%
@@ -45,6 +42,9 @@ for text, result in zip(raw_inputs, by_pipeline, strict=True):
     print(f"  {result}  {text}")
 
 # %%
+import torch
+
+torch.set_printoptions(sci_mode=False, linewidth=100)
 step(
     "2. Tokenizer: from text to numbers",
     """The tokenizer cuts each sentence into pieces of its vocabulary, puts [CLS] before and [SEP] after them, and looks up
