@@ -3,7 +3,7 @@
     from_pretrained(where)     where = a Hub id, a folder, or the name of a checkpoint that ships ("mini-sst2")
       locate                   -> a folder with config.json, model.safetensors, vocab.txt, tokenizer_config.json
       DistilBertConfig         -> the sizes, checked
-      model, not initialised   -> parameters without memory of their own
+      model, not initialised   -> parameters that only wait to be replaced
       model.safetensors        -> mapped: its pages are read when the first sentence needs them
 
 Pickles (`pytorch_model.bin`) are never read: reading one can run any code that is in it.
