@@ -161,8 +161,8 @@ def test_ctrl_c_ends_with_status_130_and_no_traceback(tmp_path):
     with subprocess.Popen(command, **pipes, env=environment(tmp_path)) as child:
         child.stdin.write(b"good\n" * 8)
         child.stdin.flush()
-        child.stdout.readline()  # it is at work
-        time.sleep(0.2)
+        assert len([child.stdout.readline() for _ in range(8)]) == 8
+        time.sleep(0.5)  # by now it waits for the next line
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
     assert child.returncode == 130 and b"Traceback" not in errors
