@@ -121,7 +121,9 @@ def train(args: argparse.Namespace) -> None:
     best, total, done, log = -1.0, 0.0, 0, ""
     if not args.resume:
         saved.unlink(missing_ok=True)
-    elif saved.exists():
+    elif not saved.exists():
+        tqdm.write(f"{args.to} holds no state to resume from; the run starts at its beginning.")
+    else:
         found = load_state(saved, args)
         for name, part in state.items():
             part.load_state_dict(found[name])
