@@ -1,4 +1,4 @@
-"""The command line: minibert classify | fetch."""
+"""The command line: minibert classify | fetch | explain."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from .checkpoint import DEFAULT, FILES, CheckpointError, locate
 from .classify import pipeline
+from .tokenizer import printable
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -64,6 +65,21 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--revision", help="branch, tag or commit on the Hub")
     fetch.add_argument("--to", type=Path, metavar="FOLDER", help="folder to copy it to, such as weights/sst2")
     fetch.set_defaults(run=_fetch)
+
+    explain = commands.add_parser(
+        "explain",
+        usage="minibert explain [-h] [--html FILE | --block N] [--label NAME] [--model WHERE] [--revision REVISION] TEXT",
+        help="show the model's source with the tensors of a text below each line",
+        description="Show the model's own source and, below each line, the tensors that it makes of a text.",
+    )
+    explain.add_argument("text", nargs="+", metavar="TEXT", help="one text, in quotes")
+    shape = explain.add_mutually_exclusive_group()
+    shape.add_argument("--html", metavar="FILE", help="write it all as one page for a browser")
+    shape.add_argument("--block", type=int, default=0, metavar="N", help="the block to show, counted from 0; by default the first")
+    explain.add_argument("--label", metavar="NAME", help="the right answer, for the loss; by default the model's own answer")
+    explain.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
+    explain.add_argument("--revision", help="branch, tag or commit on the Hub")
+    explain.set_defaults(run=_explain, usage=explain)
     return parser
 
 
@@ -129,6 +145,21 @@ def _fetch(args: argparse.Namespace) -> None:
     print(f"{found.name} is in {folder}")
 
 
+def _explain(args: argparse.Namespace) -> None:
+    if len(args.text) > 1:
+        joined = printable(" ".join(args.text))
+        args.usage.error(f'one TEXT is wanted, and here are {len(args.text)}; put quotes around it: "{joined}"')
+    from .learn import explain  # what only this command needs
+
+    explanation = explain(args.text[0], args.model, revision=args.revision, label=args.label)
+    if args.html is None:
+        print(explanation.listing(args.block, sys.stdout.encoding or "utf-8"))
+    else:
+        explanation.save(args.html)
+        size = Path(args.html).stat().st_size
+        print(f"{printable(args.html)} ({size / 1e6:.1f} MB): open it in a browser.")
+
+
 def _open(name: str) -> BinaryIO:
     try:
         return open(name, "rb")
@@ -145,11 +176,6 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
             reason = f"line {number} of {name} is not UTF-8 (byte {error.start + 1}); the lines before it were classified."
             raise ValueError(reason) from error
         yield text.rstrip("\r\n")
-
-
-def printable(text: str) -> str:
-    """The text with control and other invisible characters spelt out, so that none of them reaches the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _positive(text: str) -> int:

@@ -261,3 +261,8 @@ def check_text(text: Any, name: str) -> None:
             f"{name} holds the lone surrogate {found[0]!r} at character {found.start()}, which is half a character; "
             'decode the text properly, or replace it: text.encode("utf-8", "replace").decode().'
         )
+
+
+def printable(text: str) -> str:
+    """The text with control and other invisible characters spelt out, so that none of them reaches a terminal or a page."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

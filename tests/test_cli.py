@@ -217,3 +217,96 @@ import minibert
 print(sorted({name.split(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names - {"torch"}))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(tmp_path), timeout=60)
     assert done.stdout.strip() == "['minibert']", done.stdout + done.stderr
+
+
+def test_explain_shows_the_way_from_text_to_label(minibert):
+    done = minibert("explain", BAD, "--model", "mini-sst2")
+    assert done.returncode == 0 and done.stderr == ""
+    for words in (f'"{BAD}"', "5223  hate", "scores = queries @ keys.transpose(2, 3)", "▇", "NEGATIVE"):
+        assert words in done.stdout
+    assert max(map(len, done.stdout.splitlines())) == 80 and "\x1b" not in done.stdout
+    score = json.loads(minibert("classify", "--model", "mini-sst2", "--json", BAD).stdout)["score"]
+    assert f"NEGATIVE, with probability {score:.4f}" in done.stdout
+    assert minibert("explain", BAD).stdout == done.stdout  # without the Hub, the checkpoint that ships
+
+
+def test_explain_shows_the_block_and_the_label_asked_for(minibert):
+    done = minibert("explain", "--block", "4", "--label", "POSITIVE", BAD, "--model", "mini-sst2").stdout
+    assert "distilbert.transformer.layer.4.attention" in done and "layer.0" not in done
+    assert "which was given POSITIVE as the right label" in " ".join(done.split())
+
+
+def test_explain_writes_a_page_whole_and_says_where(minibert, tmp_path):
+    place = tmp_path / "the page.html"
+    place.write_text("what was there before")
+    done = minibert("explain", BAD, "--model", "mini-sst2", "--html", place)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout == f"{place} ({place.stat().st_size / 1e6:.1f} MB): open it in a browser.\n"
+    assert place.read_text("utf-8").startswith("<!") and "MultiHeadSelfAttention" in place.read_text("utf-8")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["the page.html"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--block", "6"], "block is 6; this model has the blocks 0 to 5."),
+        (["--block", "-1"], "block is -1; this model has the blocks 0 to 5."),
+        (["--label", "UGLY"], "label is 'UGLY'; this model knows NEGATIVE, POSITIVE."),
+        (["--html", "no folder/page.html"], "'no folder/page.html' cannot be written (No such file or directory)"),
+        (["--html", "."], "'.' cannot be written ("),
+        (["--html", ""], "'' cannot be written ("),
+        (["--model", "./nowhere"], "there is no folder ./nowhere"),
+        (["--revision", "main"], "is a folder, and revision='main' is for the Hub"),
+    ],
+    ids=str,
+)
+def test_an_error_of_explain_is_one_line_and_status_1(minibert, arguments, words):
+    model = [] if "--model" in arguments else ["--model", "mini-sst2"]
+    done = minibert("explain", *model, *arguments, "--", "x")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("minibert: ") and done.stderr.count("\n") == 1 and words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "TEXT"),
+        (["I", "hate", "\x1b[31m"], r'here are 3; put quotes around it: "I hate \x1b[31m"'),
+        (["--block", "first", "x"], "--block"),
+        (["--block", "1", "--html", "page.html", "x"], "not allowed with"),
+    ],
+    ids=str,
+)
+def test_a_usage_error_of_explain_is_status_2(minibert, arguments, words):
+    done = minibert("explain", *arguments)
+    assert done.returncode == 2 and done.stderr.startswith("usage: minibert explain") and words in done.stderr
+
+
+def test_explains_usage_names_every_option(minibert):
+    usage, _, options = minibert("explain", "--help").stdout.partition("positional arguments")
+    names = {word.strip(",") for word in options.split() if word.startswith("--")}
+    assert len(names) == 6 and all(name in usage for name in names - {"--help"})
+
+
+def test_explain_in_a_pipe_ends_quietly_and_in_ascii_stays_ascii(tmp_path):
+    command = f'"{sys.executable}" -m minibert explain --model mini-sst2 "na\u00efve \u6f22"'
+    ours = environment(tmp_path)
+    done = subprocess.run(["bash", "-c", f"{command} | head -n 3"], capture_output=True, env=ours, timeout=120)
+    assert len(done.stdout.splitlines()) == 3 and done.stderr == b""
+    ours |= {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, env=ours, timeout=120)
+    assert done.returncode == 0 and rb'"na\xefve \u6f22"' in done.stdout
+    lines = done.stdout.decode("ascii").splitlines()
+    assert max(map(len, lines)) == 80 and any(line.startswith("-- Embeddings ---") for line in lines)
+
+
+@pytest.mark.parametrize(("command", "imported"), [("classify", False), ("explain", True)])
+def test_only_explain_imports_what_teaches(tmp_path, command, imported):
+    code = f"""import sys, minibert.cli
+assert "minibert.learn" not in sys.modules
+try:
+    minibert.cli.main(["{command}", "--model", "mini-sst2", "x"])
+except SystemExit:
+    print("minibert.learn" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(tmp_path), timeout=60)
+    assert done.stdout.splitlines()[-1] == str(imported), done.stderr
