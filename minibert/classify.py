@@ -55,7 +55,7 @@ def pipeline(
         name = type(model).__name__
     elif model is None or isinstance(model, (str, Path)):
         if model is None and revision is None and tokenizer is None:
-            found = _default()
+            found = default_checkpoint()
         else:
             found = locate(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
         name = found.name
@@ -165,7 +165,7 @@ def _batches(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]
         yield start, batch
 
 
-def _default() -> Checkpoint:
+def default_checkpoint() -> Checkpoint:
     """The Hub's SST-2 checkpoint, or the one that ships where there is no way to it."""
     try:
         return locate(DEFAULT)

@@ -1,0 +1,207 @@
+"""scripts/compare.py: its table, its verdict, its exit status, and what it writes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import compare
+import pytest
+import torch
+from mistakes import MISTAKES
+
+import minibert.model
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, save_pretrained
+from minibert.model import DistilBertForSequenceClassification
+
+ROOT = Path(compare.__file__).parent.parent
+SOURCE = Path(minibert.model.__file__).read_text(encoding="utf-8")
+PLANTED = {  # mistake: the class it is in
+    "softmax over queries": "MultiHeadSelfAttention",
+    "mask on the query axis": "MultiHeadSelfAttention",
+    "tanh GELU": "FeedForward",
+    "FFN residual from the block's input": "TransformerBlock",
+    "positions subtracted": "Embeddings",
+}
+
+
+def call(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["compare.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        compare.main()
+    out, err = capsys.readouterr()
+    return stopped.value.code, out, err
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A checkpoint of two small blocks with mini-sst2's vocabulary; none of its parameters is 0 or 1."""
+    folder = tmp_path_factory.mktemp("small")
+    torch.manual_seed(1)
+    config = DistilBertConfig(n_layers=2, n_heads=4, dim=32, hidden_dim=64, id2label={0: "BAD", 1: "GOOD"})
+    model = DistilBertForSequenceClassification(config)
+    for name, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, mean=1 if "orm.weight" in name else 0, std=0.3)
+    save_pretrained(model, folder, AutoTokenizer.from_pretrained("mini-sst2"))
+    return folder
+
+
+def test_mini_sst2_agrees_with_transformers_at_every_stage(monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "--model", "mini-sst2")
+    rows = [line for line in out.splitlines() if re.search(r"  (agree|DIFFER|inherits|not given)$", line)]
+    names = [re.split(r"\s{2,}", row)[0] for row in rows]
+    blocks = [f"block {n}, {what}" for n in range(6) for what in ("attention", "output")]
+    assert names == ["ids", "embeddings", *blocks, "last hidden state", "logits", "probabilities"]
+    assert all(row.endswith("agree") for row in rows)
+    assert status == 0
+    assert "transformers" in out
+    assert "2, padded to 16 tokens" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_mistake_exits_1_and_names_the_line(name, small, monkeypatch, capsys, tmp_path):
+    old, new = MISTAKES[name]
+    file = tmp_path / "planted.py"
+    file.write_text(SOURCE.replace(old, new).replace("from .config", "from minibert.config"))
+    status, out, _ = call(monkeypatch, capsys, "--model", small, "--swap", f"{PLANTED[name]}={file}:{PLANTED[name]}")
+    assert status == 1
+    named = int(re.search(r"planted\.py, line (\d+), in ", out)[1])
+    shown = {"mask on the query axis": "scores = scores.masked_fill(", "tanh GELU": "hidden = self.activation("}.get(name, new)
+    assert shown in SOURCE.replace(old, new).splitlines()[named - 1]
+    assert shown in out
+
+
+def test_a_mistake_in_model_py_itself_is_found(small, tmp_path):
+    """The whole way, as somebody who edits the file: another process, an edited copy, the command line."""
+    copy = tmp_path / "copy" / "minibert"
+    for file in Path(minibert.__file__).parent.rglob("*"):
+        if file.suffix in (".py", ".css", ".js"):
+            target = copy / file.relative_to(Path(minibert.__file__).parent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    old, new = MISTAKES["softmax over queries"]
+    (copy / "model.py").write_text(SOURCE.replace(old, new))
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "compare.py", "--model", small],
+        env=os.environ | {"PYTHONPATH": str(copy.parent)}, capture_output=True, text=True,
+    )  # fmt: skip
+    line = SOURCE[: SOURCE.index(old)].count("\n") + 1
+    assert done.returncode == 1, done.stderr
+    assert f"model.py, line {line}, in MultiHeadSelfAttention.forward (distilbert.transformer.layer.0.attention):" in done.stdout
+    assert "The stage itself is wrong" in done.stdout
+    assert re.search(r"Most of all at sentence \d, token \d+ '.+', looking at token \d+ '.+', head \d", done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_figures_of_a_shifted_bias_are_right(small, monkeypatch, capsys, tmp_path):
+    """Against another folder: one logit's bias is 0.25 larger there, so 0.25 is the difference."""
+    other = AutoModelForSequenceClassification.from_pretrained(small)
+    with torch.no_grad():
+        other.classifier.bias[1] += 0.25
+    save_pretrained(other, tmp_path / "other", AutoTokenizer.from_pretrained(small))
+    written = tmp_path / "found.json"
+    status, out, _ = call(monkeypatch, capsys, "Fine.", "--model", small, "--against", tmp_path / "other", "--json", written)
+    found = json.loads(written.read_text())
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    assert status == 1
+    assert not found["agree"]
+    assert "1 of 40 tensors differ, first classifier.bias" in out
+    assert stages["logits"]["absolute"] == pytest.approx(0.25, abs=1e-6)
+    assert stages["logits"]["place"] == {"batch": 0, "labels": 1}
+    largest = max(abs(x) for x in other(**AutoTokenizer.from_pretrained(small)(["Fine."], return_tensors="pt")).logits[0].tolist())
+    assert stages["logits"]["relative"] == pytest.approx(0.25 / largest, rel=1e-5)
+    assert stages["last hidden state"]["verdict"] == "agree"
+    assert (stages["logits"]["verdict"], stages["probabilities"]["verdict"]) == ("differ", "differ")
+    assert found["spot"]["text"] == "logits = self.classifier(pooled)"
+    assert found["tokens"] == [["[CLS]", "fine", ".", "[SEP]"]]
+
+
+def test_other_ids_are_the_first_stage_to_part(small, monkeypatch, capsys, tmp_path):
+    other = tmp_path / "other"
+    save_pretrained(AutoModelForSequenceClassification.from_pretrained(small), other, AutoTokenizer.from_pretrained(small))
+    lines = (other / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    one, two = lines.index("hate"), lines.index("love")
+    lines[one], lines[two] = lines[two], lines[one]
+    (other / "vocab.txt").write_text("\n".join(lines), encoding="utf-8")
+    status, out, _ = call(monkeypatch, capsys, "Fine.", "I hate this!", "--model", small, "--against", other)
+    assert status == 1
+    assert "They part at: ids" in out
+    assert "at sentence 2, token 2 'hate'" in out
+
+
+def test_gradients_add_a_row_for_every_parameter(small, monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "--model", small, "--gradients")
+    names = {name for name, _ in AutoModelForSequenceClassification.from_pretrained(small).named_parameters()}
+    assert {line.split()[2] for line in out.splitlines() if line.startswith("gradient of ")} == names
+    assert status == 0
+
+
+def test_against_float64_shows_what_rounding_does(small, monkeypatch, capsys, tmp_path):
+    written = tmp_path / "found.json"
+    status, out, _ = call(monkeypatch, capsys, "--model", small, "--against", "float64", "--json", written)
+    stages = {stage["name"]: stage for stage in json.loads(written.read_text())["stages"]}
+    ours, exact = (AutoModelForSequenceClassification.from_pretrained(small, dtype=t) for t in (torch.float32, torch.float64))
+    batch = AutoTokenizer.from_pretrained(small)(compare.SENTENCES, padding=True, return_tensors="pt")
+    rounding = (ours(**batch).logits.double() - exact(**batch).logits).abs().max().item()
+    assert status == 0
+    assert 0 < stages["logits"]["absolute"] == pytest.approx(rounding, rel=1e-6)
+    assert "rounding itself" in out
+
+
+def test_the_page_shows_both_models(small, monkeypatch, capsys, tmp_path):
+    file = tmp_path / "planted.py"
+    old, new = MISTAKES["softmax over queries"]
+    file.write_text(SOURCE.replace(old, new).replace("from .config", "from minibert.config"))
+    swapped = f"MultiHeadSelfAttention={file}:MultiHeadSelfAttention"
+    page = tmp_path / "page.html"
+    status, _, _ = call(monkeypatch, capsys, "--model", small, "--swap", swapped, "--html", page)
+    content = page.read_text()
+    assert status == 1
+    assert "F.softmax" in re.sub("<[^>]+>", "", content)
+    assert "transformers" in content
+    assert len(content.encode()) <= 1_200_000
+
+
+RAISES = "from minibert.model import FeedForward\nclass Mine(FeedForward):\n    def forward(self, x):\n        return x.nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--against", "mini-sst2"], "wanted two models of one size"),
+        (["--against", "./absent"], "there is no folder ./absent"),
+        (["--model", "./absent"], "there is no folder ./absent"),
+        (["--swap", "FeedForward"], "wanted Class=file.py:Class"),
+        (["--swap", "FeedForward=raises.py:Mine"], "with --swap, raises.py, line 4, raised AttributeError: "),
+        (["--json", "absent/found.json"], "absent/found.json cannot be written: there is no folder"),
+        (["--html", "absent/page.html"], "absent/page.html cannot be written: there is no folder"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence_and_status_2(small, monkeypatch, capsys, tmp_path, arguments, sentence):
+    (tmp_path / "raises.py").write_text(RAISES)
+    monkeypatch.chdir(tmp_path)
+    status, _, err = call(monkeypatch, capsys, *([] if "--model" in arguments else ["--model", small]), *arguments)
+    assert status == 2
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_hostile_and_long_texts_are_compared_and_shown_as_text(small, monkeypatch, capsys):
+    texts = ["", "\x1b[31m\u202e</script>", "good " * 600]
+    status, out, _ = call(monkeypatch, capsys, "--model", small, "--", *texts)
+    assert status == 0
+    assert "padded to 512 tokens" in out
+    assert "\x1b" not in out
+
+
+def test_without_transformers_the_sentence_says_what_to_install(small, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    status, _, err = call(monkeypatch, capsys, "--model", small)
+    assert status == 2
+    assert 'pip install -e ".[test]"' in err
+    assert call(monkeypatch, capsys, "--model", small, "--against", "float64")[0] == 0
+
+

@@ -1,0 +1,275 @@
+"""Where two models part: every planted mistake is named at its line, no right variant is accused.
+
+The mistakes are made from the real source. Each is compared twice: with the source as it is, and with transformers, whose
+source shares no line with it.
+"""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mistakes import MISTAKES, SHOWS_AT
+from test_model import padded_batch, pair_of_models
+from torch import nn
+from variants import VARIANTS
+
+import minibert.model
+from minibert import DistilBertConfig
+from minibert.learn.divergence import compare, run
+from minibert.learn.swap import swap
+
+SOURCE = Path(minibert.model.__file__).read_text(encoding="utf-8")
+CONFIG = DistilBertConfig(vocab_size=120, n_layers=2, n_heads=4, dim=24, hidden_dim=48, max_position_embeddings=20)
+BATCH = padded_batch(CONFIG, [9, 5])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """These models are so small that a second thread costs more than it saves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def models():
+    ours, theirs = pair_of_models(CONFIG)
+    return ours.float(), theirs.float()
+
+
+def mistaken(name: str, folder: Path):
+    """A module made from model.py with one mistake in it."""
+    text = SOURCE
+    edits = MISTAKES[name]
+    for old, new in zip(edits[::2], edits[1::2], strict=True):
+        assert SOURCE.count(old) == 1, f"{old!r} stands {SOURCE.count(old)} times in model.py"
+        text = text.replace(old, new)
+    file = folder / f"mistaken_{re.sub(r'[^a-z0-9]', '_', name.lower())}.py"
+    file.write_text(text.replace("from .config", "from minibert.config"), encoding="utf-8")
+    specification = importlib.util.spec_from_file_location(file.stem, file)
+    module = sys.modules[file.stem] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def copied(module, model) -> nn.Module:
+    copy = module.DistilBertForSequenceClassification(CONFIG)
+    copy.load_state_dict(model.state_dict())
+    return copy.eval()
+
+
+def lines_that_may_be_named(name: str) -> set[int]:
+    """The line of the mistake and, of the lines that make a tensor, the one before and the one after it."""
+    lines = SOURCE.splitlines()
+    if name in SHOWS_AT:
+        return {number for number, line in enumerate(lines, 1) if line.strip().startswith(SHOWS_AT[name])}
+    edited = SOURCE[: SOURCE.index(MISTAKES[name][0])].count("\n") + 1
+    tensors = [n for n, line in enumerate(lines, 1) if re.search(r"=.*  # \(", line) and "self." not in line.split("=")[0]]
+    return {edited, *[n for n in tensors if n < edited][-1:], *[n for n in tensors if n > edited][:1]}
+
+
+def test_there_are_at_least_twenty_mistakes_and_each_is_one_edit():
+    assert len(MISTAKES) >= 20
+    for name, edits in MISTAKES.items():
+        assert all(SOURCE.count(old) == 1 for old in edits[::2]), name
+
+
+@pytest.mark.parametrize("reference", ["the source as it is", "transformers"])
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_at_its_line_or_its_neighbour(name, reference, models, tmp_path):
+    wrong = copied(mistaken(name, tmp_path), models[0])
+    comparison = compare(wrong, models[reference == "transformers"], BATCH)
+    assert not comparison.agree
+    assert comparison.first.verdict == "differ"  # it does not merely inherit: nothing before it was wrong
+    assert Path(comparison.spot.file).parent == tmp_path
+    assert comparison.spot.line in lines_that_may_be_named(name), comparison.spot
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_right_variant_raises_no_alarm(name, models):
+    original, other = VARIANTS[name]
+    variant = swap(models[0], original, other)
+    assert any(type(module) is other for module in variant.modules())
+    labels = torch.tensor([0, 1])
+    for reference in models:
+        comparison = compare(variant, reference, BATCH, labels=labels)
+        assert comparison.agree, comparison.first
+        assert comparison.spot is None
+        assert len(comparison.stages) >= 8 + len(list(models[0].parameters()))
+
+
+@pytest.mark.parametrize("lengths", [[1], [2, 1], [20, 3]], ids=str)
+def test_where_gradients_are_nothing_but_rounding_there_is_no_alarm(lengths):
+    """With one token softmax is 1 whatever the scores: queries and keys get a gradient of exactly 0, or its rounding."""
+    for seed in (1, 2):
+        ours, theirs = (model.float() for model in pair_of_models(CONFIG, seed))
+        variant = swap(ours, *VARIANTS["fused"])
+        comparison = compare(variant, theirs, padded_batch(CONFIG, lengths, seed), labels=torch.arange(len(lengths)) % 2)
+        assert comparison.agree, comparison.first
+
+
+def test_another_order_of_submodules_is_not_blamed_for_a_later_mistake(models):
+    spot = compare(swap(models[0], "MultiHeadSelfAttention", ValuesFirst), models[1], BATCH).spot
+    assert spot.text == "attention = scores.softmax(-2)"
+
+
+class ValuesFirst(minibert.model.MultiHeadSelfAttention):
+    def forward(self, hidden_states, attention_mask=None):
+        shape = (*hidden_states.shape[:2], self.n_heads, self.head_dim)
+        values = self.v_lin(hidden_states).view(shape).transpose(1, 2)
+        keys = self.k_lin(hidden_states)
+        keys = keys.view(shape).transpose(1, 2)
+        queries = self.q_lin(hidden_states)
+        queries = queries.view(shape).transpose(1, 2)
+        scores = queries @ keys.transpose(2, 3) / self.head_dim**0.5
+        scores = scores.masked_fill(attention_mask[:, None, None, :] == 0, torch.finfo(scores.dtype).min)
+        attention = scores.softmax(-2)
+        context = (attention @ values).transpose(1, 2)
+        return self.out_lin(context.reshape(hidden_states.shape)), attention
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_right_variant_with_a_mistake_elsewhere_is_not_accused(name, models, tmp_path):
+    """The lines of the variant are other lines; the mistake in the block around it is still the one that is named."""
+    module = mistaken("no FFN residual", tmp_path)
+    wrong = copied(module, models[0])
+    original, other = VARIANTS[name]
+    for block in wrong.distilbert.transformer.layer:
+        for attribute, part in list(block.named_children()):
+            if type(part).__name__ == original:
+                made = other(CONFIG)
+                made.load_state_dict(part.state_dict())
+                setattr(block, attribute, made)
+    spot = compare(wrong.eval(), models[1], BATCH).spot
+    assert "output_layer_norm(transformed)" in spot.text
+
+
+def test_the_place_names_sentence_token_and_head(models, tmp_path):
+    """One head of one token is made wrong by hand; it is the one that is named."""
+    ours, theirs = models
+    wrong = swap(ours, "MultiHeadSelfAttention", OneHeadWrong)
+    comparison = compare(wrong, theirs, BATCH)
+    assert comparison.first.name == "block 0, attention"
+    assert comparison.first.place == {"batch": 1, "heads": 2, "query": 3, "key": 0}
+    assert comparison.spot.text.startswith("attention[1, 2, 3, 0]")
+
+
+class OneHeadWrong(minibert.model.MultiHeadSelfAttention):
+    def forward(self, hidden_states, attention_mask=None):
+        output, attention = super().forward(hidden_states, attention_mask)
+        attention[1, 2, 3, 0] += 0.5
+        return output, attention
+
+
+def test_later_stages_inherit_and_a_second_mistake_does_not_hide_among_them(models):
+    ours, theirs = models
+    wrong = copied(minibert.model, ours)
+    with torch.no_grad():
+        wrong.distilbert.transformer.layer[0].ffn.lin2.bias[0] += 1
+        wrong.classifier.bias[0] += 1
+    verdicts = {stage.name: stage.verdict for stage in compare(wrong, theirs, BATCH).stages}
+    assert verdicts["embeddings"] == verdicts["block 0, attention"] == "agree"
+    assert verdicts["block 0, output"] == "differ"
+    assert verdicts["block 1, attention"] == verdicts["block 1, output"] == verdicts["last hidden state"] == "inherit"
+    assert verdicts["logits"] == "differ"
+
+
+def test_padding_alone_never_makes_a_difference(models):
+    """At [PAD] two right models may hold anything: here one of them holds something else."""
+    ours, theirs = models
+    comparison = compare(swap(ours, "TransformerBlock", PaddingZeroed), theirs, BATCH)
+    assert comparison.agree, comparison.first
+
+
+class PaddingZeroed(minibert.model.TransformerBlock):
+    def forward(self, hidden_states, attention_mask=None):
+        output, attention = super().forward(hidden_states, attention_mask)
+        return output * attention_mask[:, :, None], attention
+
+
+def test_a_mistake_that_only_padding_shows_is_not_seen_without_it(models, tmp_path):
+    """Why the default batch is a padded one: without its mask the model is right on a sentence alone."""
+    wrong = copied(mistaken("mask ignored", tmp_path), models[0])
+    assert compare(wrong, models[1], padded_batch(CONFIG, [9])).agree
+    assert not compare(wrong, models[1], BATCH).agree
+
+
+def test_a_parameter_that_gets_no_gradient_is_reported(models, tmp_path):
+    """A forgotten key bias changes no number, since softmax takes no notice of it: the ledger of gradients does."""
+    wrong = swap(models[0], "MultiHeadSelfAttention", NoKeyBias)
+    assert compare(wrong, models[1], BATCH).agree
+    comparison = compare(wrong, models[1], BATCH, labels=torch.tensor([0, 1]))
+    assert [s.name for s in comparison.stages if s.fails] == [
+        f"gradient of distilbert.transformer.layer.{n}.attention.k_lin.bias" for n in range(2)
+    ]
+    assert comparison.first.verdict == "no gradient"
+
+
+class NoKeyBias(minibert.model.MultiHeadSelfAttention):
+    def __init__(self, config):
+        super().__init__(config)
+        self.k_lin = BiasForgotten(config.dim, config.dim)
+
+
+class BiasForgotten(nn.Linear):
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight)
+
+
+def test_a_cut_gradient_is_reported_though_the_forward_pass_agrees(models):
+    wrong = swap(models[0], "FeedForward", Detached)
+    comparison = compare(wrong, models[1], BATCH, labels=torch.tensor([0, 1]))
+    assert comparison.first.name.startswith("gradient of ")
+    assert comparison.spot is None
+
+
+class Detached(minibert.model.FeedForward):
+    def forward(self, hidden_states):
+        return super().forward(hidden_states.detach())
+
+
+def test_nan_is_a_difference(models):
+    wrong = copied(minibert.model, models[0])
+    with torch.no_grad():
+        wrong.classifier.bias[1] = float("nan")
+    comparison = compare(wrong, models[1], BATCH)
+    assert comparison.first.name == "logits"
+    assert comparison.first.absolute == float("inf")
+
+
+def test_models_of_two_sizes_are_refused(models):
+    other = pair_of_models(DistilBertConfig(vocab_size=120, n_layers=3, n_heads=4, dim=24, hidden_dim=48))[0].float()
+    with pytest.raises(ValueError, match="2 and 3 blocks"):
+        compare(models[0], other, BATCH)
+    other = pair_of_models(DistilBertConfig(vocab_size=120, n_layers=2, n_heads=4, dim=32, hidden_dim=48))[0].float()
+    with pytest.raises(ValueError, match=r"embeddings has the shapes \(2, 9, 24\) and \(2, 9, 32\)"):
+        compare(models[0], other, BATCH)
+
+
+def test_comparing_changes_neither_model(models):
+    ours, theirs = models
+    before = {n: p.clone() for m in models for n, p in m.state_dict().items()}
+    logits = ours(**BATCH).logits
+    compare(ours, theirs, BATCH, labels=torch.tensor([0, 1]))
+    assert torch.equal(ours(**BATCH).logits, logits)
+    assert all(torch.equal(before[n], p) for m in models for n, p in m.state_dict().items())
+    assert not any(module._forward_hooks for module in ours.modules())
+    assert all(parameter.grad is None for m in models for parameter in m.parameters())
+
+
+def test_the_stages_are_the_models_own_outputs(models):
+    ours = models[0]
+    out = ours(**BATCH, output_hidden_states=True, output_attentions=True)
+    stages = {name: tensor for name, (_, tensor) in run(ours, BATCH).items()}
+    assert list(stages) == [
+        "embeddings", "block 0, attention", "block 0, output", "block 1, attention", "block 1, output",
+        "last hidden state", "logits", "probabilities",
+    ]  # fmt: skip
+    assert torch.equal(stages["block 0, output"], out.hidden_states[1])
+    assert torch.equal(stages["block 1, attention"], out.attentions[1])
+    assert torch.equal(stages["last hidden state"], ours.distilbert(**BATCH).last_hidden_state)
+    assert torch.allclose(stages["probabilities"], out.logits.exp() / out.logits.exp().sum(1, keepdim=True), atol=1e-6)

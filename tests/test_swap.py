@@ -1,0 +1,107 @@
+"""A module of somebody's own takes the original's place with the same weights, or it is refused in one sentence."""
+
+import pytest
+import torch
+from torch import nn
+from variants import EinsumAttention
+
+import minibert.model
+from minibert.learn.swap import load_class, parse, swap
+
+TWO_CLASSES = "from torch import nn\nclass Mine(nn.Module): pass\nclass Nothing: pass\n"
+
+
+def test_every_module_of_the_class_is_replaced_and_the_original_stays(model):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    variant = swap(model, "MultiHeadSelfAttention", EinsumAttention)
+    assert [type(block.attention) for block in variant.distilbert.transformer.layer] == [EinsumAttention] * 2
+    assert not any(isinstance(module, EinsumAttention) for module in model.modules())
+    assert list(variant.state_dict()) == list(before)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in variant.state_dict().items())
+    assert not variant.training
+
+
+def test_weights_keep_their_dtype_to_the_last_bit(model):
+    exact = model.double()
+    with torch.no_grad():
+        for parameter in exact.parameters():
+            parameter += 1e-12  # what float32 cannot hold
+    variant = swap(exact, "MultiHeadSelfAttention", EinsumAttention)
+    for one, other in zip(exact.parameters(), variant.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_whole_classifier_can_be_swapped(model):
+    class Mine(minibert.model.DistilBertForSequenceClassification):
+        pass
+
+    variant = swap(model, "DistilBertForSequenceClassification", Mine)
+    assert type(variant) is Mine
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), variant.parameters(), strict=True))
+
+
+class TwoArguments(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+
+
+class OtherParameters(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.lin1 = nn.Linear(config.dim, config.hidden_dim, bias=False)
+
+
+class OtherShape(minibert.model.FeedForward):
+    def __init__(self, config):
+        super().__init__(config)
+        self.lin2 = nn.Linear(config.dim, config.hidden_dim)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        (TwoArguments, r"^TwoArguments\(config\) raised TypeError: .*heads.*; wanted a module that takes a DistilBertConfig\.$"),
+        (OtherParameters, r"^OtherParameters has no lin1.bias, and FeedForward has lin1.bias \(16,\); wanted the same param"),
+        (OtherShape, r"^OtherShape has lin2.bias \(16,\), and FeedForward has lin2.bias \(8,\); wanted the same parameters\.$"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(model, other, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        swap(model, "FeedForward", other)
+
+
+def test_an_option_names_a_class_of_model_py_and_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text(TWO_CLASSES)
+    name, other = parse(f"FeedForward={tmp_path / 'mine.py'}:Mine")
+    assert (name, other.__name__) == ("FeedForward", "Mine")
+
+
+def test_a_file_may_import_its_neighbours_and_hold_dataclasses(tmp_path):
+    (tmp_path / "neighbour.py").write_text("WIDTH = 3\n")
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom neighbour import WIDTH\n"
+        "from torch import nn\n@dataclass\nclass Size:\n    width: int = WIDTH\nclass Mine(nn.Module):\n    size = Size()\n"
+    )
+    assert load_class(f"{tmp_path / 'mine.py'}:Mine").size.width == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "sentence"),
+    [
+        ("FeedForward", "", "wanted Class=file.py:Class"),
+        ("FeedForward=mine.py", "", "wanted Class=file.py:Class"),
+        ("FeedFoward={}:Mine", "", "model.py has no class FeedFoward; it has Embeddings, "),
+        ("Tensor={}:Mine", "", "model.py has no class Tensor"),
+        ("FeedForward={}/absent.py:Mine", "", "absent.py is not there; wanted a Python file with the class Mine"),
+        ("FeedForward={}:Absent", TWO_CLASSES, "mine.py has no class Absent that is an nn.Module"),
+        ("FeedForward={}:Nothing", TWO_CLASSES, "mine.py has no class Nothing that is an nn.Module"),
+        ("FeedForward={}:Mine", "def broken(:\n", "mine.py cannot be imported: SyntaxError"),
+        ("FeedForward={}:Mine", "1 / 0\n", "mine.py cannot be imported: ZeroDivisionError"),
+    ],
+)
+def test_an_option_that_says_nothing_usable_is_one_sentence(tmp_path, option, content, sentence):
+    (tmp_path / "mine.py").write_text(content)
+    with pytest.raises((ValueError, OSError)) as raised:
+        parse(option.format(tmp_path / "mine.py"))
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
