@@ -1,20 +1,22 @@
 """Compares minibert with a reference, stage by stage, and says where they part.
 
     python scripts/compare.py                                   with transformers, on the lab's two sentences
-    python scripts/compare.py "A text." --against float64       how far rounding carries
+    python scripts/compare.py "A text." --against float64       with itself in float64: how far rounding carries
     python scripts/compare.py --model weights/mine --against mini-sst2
     python scripts/compare.py --swap MultiHeadSelfAttention=my_attention.py:EinsumAttention
 
-Exit status: 0 if every stage agrees, 1 if one does not, 2 if there was nothing to compare.
+Exit status: 0 if every stage agrees, 1 if one does not, 2 if they could not be compared.
 """
 
 import argparse
 import dataclasses
 import json
 import math
+import os
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ import torch
 
 from minibert.checkpoint import Checkpoint, locate, read_model, read_tokenizer
 from minibert.classify import default_checkpoint
-from minibert.learn.divergence import TIMES_THE_ROUNDING, Comparison, Stage, compare, side_by_side
+from minibert.learn.divergence import TIMES_THE_ROUNDING, Comparison, Stage, compare
+from minibert.learn.side_by_side import side_by_side
 from minibert.learn.swap import parse, swap
 from minibert.model import DistilBertForSequenceClassification
 
@@ -82,13 +85,19 @@ def table(stages: list[Stage]) -> str:
     lines = [f"{'stage':<{width}}{'absolute':>10}{'relative':>10}{f'allowed = {TIMES_THE_ROUNDING} x rounding':>24}  verdict"]
     for stage in stages:
         allowed = f"{stage.tolerance:.1e} = {TIMES_THE_ROUNDING} x {stage.rounding:.1e}" if stage.name != "ids" else "0"
-        found = [f"{number:.1e}" if number else "0" for number in (stage.absolute, stage.relative)]
-        lines.append(f"{stage.name:<{width}}{found[0]:>10}{found[1]:>10}{allowed:>24}  {VERDICTS[stage.verdict]}")
+        found = f"{figure(stage.absolute):>10}{figure(stage.relative):>10}"
+        lines.append(f"{stage.name:<{width}}{found}{allowed:>24}  {VERDICTS[stage.verdict]}")
     return "\n".join(lines)
 
 
-def where(place: dict[str, int], tokens: list[list[str]]) -> str:
-    """A place in words; sentences are counted from 1, tokens and heads from 0, as in the tensors."""
+def figure(number: float) -> str:
+    if math.isnan(number):
+        return "-"
+    return "NaN" if math.isinf(number) else f"{number:.1e}" if number else "0"
+
+
+def where(place: dict[str, int], tokens: list[list[str]], labels: dict[int, str]) -> str:
+    """A place in words; sentences are counted from 1, all else from 0, as in the tensors."""
     words = []
     sentence = place.get("batch")
     if sentence is not None:
@@ -96,36 +105,56 @@ def where(place: dict[str, int], tokens: list[list[str]]) -> str:
         for axis, role in (("tokens", "token"), ("query", "token"), ("key", "looking at token")):
             if axis in place:
                 words.append(f"{role} {place[axis]} {tokens[sentence][place[axis]]!r}")
-    if "heads" in place:
-        words.append(f"head {place['heads']}")
+    words += [f"{name} {place[axis]}" for axis, name in (("heads", "head"), ("dim", "dim")) if axis in place]
+    if "labels" in place:
+        words.append(f"label {labels[place['labels']]}")
     return ", ".join(words)
 
 
-def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]]) -> list[str]:
+def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]], labels: dict[int, str]) -> Iterator[str]:
     """What is wrong, in a few lines: stage, line, place, and whose fault it is."""
-    first = next(stage for stage in stages if stage.fails)
-    lines = ["", f"They part at: {first.name}"]
+    first, spot = next(stage for stage in stages if stage.fails), comparison.spot
+    yield f"They part at: {first.name}"
     if first.name == "ids":
-        return [*lines, f"  at {where(first.place, tokens)}; what follows was computed from minibert's ids in both models."]
+        yield f"  at {where(first.place, tokens, labels)}; what follows was computed from minibert's ids in both models."
+        return
     if first.verdict == "no gradient":
-        return [*lines, "  the loss does not reach this parameter here; in the reference it does."]
-    if first.verdict == "inherit":
-        lines.append("  It only inherits: given the reference's input, it agrees.")
-    elif not first.name.startswith("gradient"):
-        lines.append("  The stage itself is wrong: it differs even when it is given the reference's input.")
-    spot = comparison.spot
-    if spot is None and first.name.startswith("gradient"):
-        return [*lines, "  Every line of the forward pass agrees; the gradient alone does not."]
-    if spot is None:
-        return [*lines, "  In float64 every line agrees: what differs is rounding, more of it than the reference has."]
-    lines.append(f"  {Path(spot.file).name}, line {spot.line}, in {spot.function} ({spot.path or 'the classifier'}):")
-    lines.append(f"      {spot.text}")
-    place = where(spot.place or first.place, tokens)
-    if place:
-        lines.append(f"  Most of all at {place}.")
-    if spot.ours is not None:
-        lines.append(f"  There {spot.name} is {spot.ours:.6g}; the reference has {spot.theirs:.6g}.")
-    return lines
+        yield "  The loss does not reach this parameter here; in the reference it does."
+        return
+    if comparison.finding == "gradient":
+        yield "  Every line of the forward pass agrees; the gradient alone does not."
+        return
+    if comparison.finding == "in place":
+        yield "  Each line makes the right numbers, and they are changed afterwards, in place."
+    elif first.verdict == "inherit":
+        yield "  It inherits: what comes before it is off by less than is allowed, and that adds up."
+    else:
+        yield "  The stage itself is wrong: it differs even when it is given the reference's input."
+    yield f"  It differs most at {where(first.place, tokens, labels)}."
+    if comparison.finding == "rounding":
+        yield "  In float64 the stage agrees: what differs is rounding, more of it than the reference has."
+    if comparison.finding == "no float64":
+        yield "  The line is looked for in float64, in which this model does not run."
+    if spot is not None:
+        found = "The first line that changes something in place" if comparison.finding == "in place" else "The first wrong line"
+        yield f"  {found} is {Path(spot.file).name}, line {spot.line}, in {spot.function} ({spot.path or 'the classifier'}):"
+        yield f"      {spot.text}"
+        if spot.ours is not None:
+            at = where(spot.place, tokens, labels)
+            yield f"  In float64 {spot.name} is {spot.ours:.6g} {f'at {at}' if at else 'where it differs most'};"
+            yield f"  what is most alike in the reference is {spot.theirs:.6g} there."
+
+
+def verdict(stages: list[Stage], against: str, swapped: bool) -> str:
+    """The last line, where nothing differs: it says no more than was compared."""
+    if against == "float64" and not swapped:
+        return "Nothing was judged: this is how far rounding carries. With --swap, it is what a variant is measured by."
+    missing = sum(stage.verdict == "not given" for stage in stages)
+    if missing:
+        return f"All stages that could be compared agree; {missing} attention maps were not given."
+    if against != "transformers" and not swapped:
+        return "All stages agree. Both were computed by the same model.py: a mistake in it would be in both."
+    return "All stages agree."
 
 
 def finite(figures: dict[str, Any]) -> dict[str, Any]:
@@ -133,28 +162,43 @@ def finite(figures: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in figures.items()}
 
 
-def last_line(error: BaseException) -> str:
-    """Where an error came from, leaving out PyTorch's own files."""
+def in_one_sentence(error: BaseException) -> str:
+    """What went wrong in a model, and in which line, PyTorch's own files left out; of what was said here, the sentence alone."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(str(Path(torch.__file__).parent))]
-    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno},"
+    last = Path(frames[-1].filename)
+    if isinstance(error, ValueError) and last.name == "divergence.py":
+        return str(error)
+    return f"{last.name}, line {frames[-1].lineno}, raised {type(error).__name__}: {error}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Compares minibert with a reference, stage by stage, and says where they part.",
-        epilog="Exit status: 0 if every stage agrees, 1 if one does not, 2 if there was nothing to compare.",
+        epilog="Exit status: 0 if every stage agrees, 1 if one does not, 2 if they could not be compared.",
     )
     parser.add_argument("text", nargs="*", metavar="TEXT", help="by default the lab's two sentences, padded together")
     parser.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
-    parser.add_argument("--against", default="transformers", metavar="WHAT", help="transformers, float64, or another model")
-    parser.add_argument("--swap", action="append", default=[], metavar="CLASS=FILE:CLASS", help="put a module of yours in first")
-    parser.add_argument("--gradients", action="store_true", help="compare the gradient of every parameter too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the listing with both models side by side")
+    parser.add_argument(
+        "--against", default="transformers", metavar="WHAT",
+        help="transformers (by default); float64: this same model.py, to see how far rounding carries; or another checkpoint",
+    )  # fmt: skip
+    parser.add_argument(
+        "--swap", action="append", default=[], metavar="CLASS=FILE:CLASS",
+        help="put a module of yours in model.py's place first; may be given for several classes",
+    )  # fmt: skip
+    parser.add_argument("--gradients", action="store_true", help="compare gradients too, of the loss with labels 0, 1, 0, 1 ...")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file; null is what is no finite number")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the listing of one sentence, both models side by side")
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(f"compare: warning: {message}", file=sys.stderr)
     try:
         agree = run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (OSError, ValueError, TypeError) as error:
         print(f"compare: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
@@ -162,14 +206,14 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace) -> bool:
-    for path in (args.json, args.html):
-        if path and not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.absolute().parent}.")
-    swaps = [parse(option) for option in args.swap]
+    for path in filter(None, (args.json, args.html)):
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{path} cannot be written; wanted a file in a folder that is there.")
+    swaps = parse(args.swap)
     checkpoint = default_checkpoint() if args.model is None else locate(args.model)
     ours, tokenizer = read(checkpoint), read_tokenizer(checkpoint.folder)
     theirs, their_tokenizer, name = load_reference(args.against, checkpoint)
-    for original, other in swaps:
+    for original, other in swaps.items():
         ours = swap(ours, original, other)
 
     texts = args.text or SENTENCES
@@ -179,33 +223,42 @@ def run(args: argparse.Namespace) -> bool:
     labels = torch.arange(len(texts)) % ours.config.num_labels if args.gradients else None
     try:
         comparison = compare(ours, theirs, dict(inputs), exact=args.against == "float64", labels=labels)
-    except Exception as error:
-        if not swaps:
-            raise
-        raise ValueError(f"with --swap, {last_line(error)} raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(in_one_sentence(error)) from error
     stages = [ids, *comparison.stages]
     tokens = [tokenizer.convert_ids_to_tokens(row) for row in inputs["input_ids"].tolist()]
+    agree, weights = not any(stage.fails for stage in stages), compare_weights(ours, theirs)
 
     print(f"ours     {checkpoint.name} in minibert" + "".join(f", {option}" for option in args.swap))
     print(f"against  {name}")
-    print(f"weights  {compare_weights(ours, theirs)}")
-    print(f"texts    {len(texts)}, padded to {len(tokens[0])} tokens; compared at those that are no padding\n")
-    print(table(stages))
-    if args.against == "float64" and not swaps:
-        print("\nThe difference is the rounding itself here; with --swap it is a variant's, measured by the original's.")
-    agree = not any(stage.fails for stage in stages)
-    print("\nAll stages agree." if agree else "\n".join(parting(comparison, stages, tokens)))
+    print(f"weights  {weights}")
+    print(f"texts    {len(texts)}, of {len(tokens[0])} tokens with their padding, which is left out of the comparison")
+    for number, left_out in enumerate(inputs.left_out, start=1):
+        if left_out:
+            print(f"         sentence {number} is cut: {left_out} more tokens than the model can read")
+    print(f"\n{table(stages)}\n")
+    if agree:
+        print(verdict(stages, args.against, bool(swaps)))
+    else:
+        print("\n".join(parting(comparison, stages, tokens, ours.config.id2label)))
     if args.html:
+        if not comparison.ours:
+            raise ValueError(f"{args.html} is not written: the page is made in float64, in which this model does not run.")
         sentence = (comparison.first.place if comparison.first else {}).get("batch", 0)
         pairs = list(zip(tokens[sentence], inputs["input_ids"][sentence].tolist(), strict=True))
         side_by_side(comparison, sentence, texts[sentence], pairs, ours.config, (checkpoint.name, name)).save(args.html)
     if args.json:
         found = {
-            "model": checkpoint.name, "against": name, "swap": args.swap, "texts": texts, "tokens": tokens, "agree": agree,
+            "model": checkpoint.name, "against": name, "swap": args.swap, "weights": weights,
+            "texts": texts, "tokens": tokens, "left_out": inputs.left_out,
+            "labels": None if labels is None else labels.tolist(), "times_the_rounding": TIMES_THE_ROUNDING,
+            "agree": agree,
+            "dtypes": {"stages": "float32", "spot": "float64"},
             "stages": [finite(dataclasses.asdict(stage)) for stage in stages],
+            "finding": comparison.finding if ids.verdict == "agree" else "ids",
             "spot": finite(dataclasses.asdict(comparison.spot)) if comparison.spot else None,
-        }
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+        }  # fmt: skip
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return agree
 
 

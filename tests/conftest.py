@@ -32,11 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Puts the swapped class wherever the original has been imported, before any test is."""
-    for option in config.getoption("--swap"):
-        try:
-            name, other = parse(option)
-        except (OSError, ValueError) as error:
-            raise pytest.UsageError(str(error)) from error
+    try:
+        swaps = parse(config.getoption("--swap"))
+    except (OSError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from error
+    for name, other in swaps.items():
         original = getattr(minibert.model, name)
         for module in list(sys.modules.values()):
             if vars(module).get(name) is original:

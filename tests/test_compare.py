@@ -57,7 +57,7 @@ def test_mini_sst2_agrees_with_transformers_at_every_stage(monkeypatch, capsys):
     assert all(row.endswith("agree") for row in rows)
     assert status == 0
     assert "transformers" in out
-    assert "2, padded to 16 tokens" in out
+    assert "texts    2, of 16 tokens with their padding" in out
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -92,7 +92,9 @@ def test_a_mistake_in_model_py_itself_is_found(small, tmp_path):
     assert done.returncode == 1, done.stderr
     assert f"model.py, line {line}, in MultiHeadSelfAttention.forward (distilbert.transformer.layer.0.attention):" in done.stdout
     assert "The stage itself is wrong" in done.stdout
-    assert re.search(r"Most of all at sentence \d, token \d+ '.+', looking at token \d+ '.+', head \d", done.stdout)
+    place = r"sentence \d, token \d+ '.+', looking at token \d+ '.+', head \d"
+    assert re.search(rf"It differs most at {place}\.", done.stdout)
+    assert re.search(rf"In float64 attention is \S+ at {place};", done.stdout)
     assert "Traceback" not in done.stderr
 
 
@@ -109,6 +111,7 @@ def test_the_figures_of_a_shifted_bias_are_right(small, monkeypatch, capsys, tmp
     assert status == 1
     assert not found["agree"]
     assert "1 of 40 tensors differ, first classifier.bias" in out
+    assert "It differs most at sentence 1, label GOOD." in out
     assert stages["logits"]["absolute"] == pytest.approx(0.25, abs=1e-6)
     assert stages["logits"]["place"] == {"batch": 0, "labels": 1}
     largest = max(abs(x) for x in other(**AutoTokenizer.from_pretrained(small)(["Fine."], return_tensors="pt")).logits[0].tolist())
@@ -148,7 +151,46 @@ def test_against_float64_shows_what_rounding_does(small, monkeypatch, capsys, tm
     rounding = (ours(**batch).logits.double() - exact(**batch).logits).abs().max().item()
     assert status == 0
     assert 0 < stages["logits"]["absolute"] == pytest.approx(rounding, rel=1e-6)
-    assert "rounding itself" in out
+    assert "Nothing was judged" in out
+    assert "All stages agree" not in out
+
+
+def test_what_was_not_compared_is_not_said_to_agree(small, monkeypatch, capsys, tmp_path):
+    variants = Path(__file__).parent / "variants.py"
+    swapped = f"MultiHeadSelfAttention={variants}:FusedAttention"
+    status, out, _ = call(monkeypatch, capsys, "--model", small, "--swap", swapped, "--json", tmp_path / "found.json")
+    assert status == 0
+    assert "All stages that could be compared agree; 2 attention maps were not given." in out
+    assert re.search(r"block 0, attention +- +- .* not given", out)
+    stages = {stage["name"]: stage for stage in json.loads((tmp_path / "found.json").read_text())["stages"]}
+    assert stages["block 0, attention"]["absolute"] is None
+    _, out, _ = call(monkeypatch, capsys, "--model", small, "--against", small)
+    assert "a mistake in it would be in both" in out
+
+
+def test_two_swaps_are_both_made(small, monkeypatch, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from minibert.model import *\n"
+        "class Right(TransformerBlock): pass\n"
+        "class Wrong(MultiHeadSelfAttention):\n"
+        "    def forward(self, x, mask=None):\n"
+        "        output, attention = super().forward(x, mask)\n"
+        "        return output * 1.01, attention\n"
+    )
+    one, two = f"MultiHeadSelfAttention={tmp_path}/mine.py:Wrong", f"TransformerBlock={tmp_path}/mine.py:Right"
+    for order in ((one, two), (two, one)):
+        status, out, _ = call(monkeypatch, capsys, "--model", small, "--swap", order[0], "--swap", order[1])
+        assert status == 1
+        assert "mine.py, line 6, in Wrong.forward" in out
+
+
+def test_a_reader_who_leaves_early_hears_no_complaint(small):
+    done = subprocess.run(
+        f'"{sys.executable}" "{ROOT / "scripts" / "compare.py"}" --model "{small}" --against float64 | head -n 1',
+        shell=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
 
 
 def test_the_page_shows_both_models(small, monkeypatch, capsys, tmp_path):
@@ -165,7 +207,14 @@ def test_the_page_shows_both_models(small, monkeypatch, capsys, tmp_path):
     assert len(content.encode()) <= 1_200_000
 
 
-RAISES = "from minibert.model import FeedForward\nclass Mine(FeedForward):\n    def forward(self, x):\n        return x.nothing\n"
+RAISES = """from minibert.model import FeedForward
+class Mine(FeedForward):
+    def forward(self, x):
+        return x.nothing
+class Leaves(FeedForward):
+    def forward(self, x):
+        raise SystemExit(0)
+"""
 
 
 @pytest.mark.parametrize(
@@ -175,9 +224,12 @@ RAISES = "from minibert.model import FeedForward\nclass Mine(FeedForward):\n    
         (["--against", "./absent"], "there is no folder ./absent"),
         (["--model", "./absent"], "there is no folder ./absent"),
         (["--swap", "FeedForward"], "wanted Class=file.py:Class"),
-        (["--swap", "FeedForward=raises.py:Mine"], "with --swap, raises.py, line 4, raised AttributeError: "),
-        (["--json", "absent/found.json"], "absent/found.json cannot be written: there is no folder"),
-        (["--html", "absent/page.html"], "absent/page.html cannot be written: there is no folder"),
+        (["--swap", "FeedForward=raises.py:Mine"], "raises.py, line 4, raised AttributeError: "),
+        (["--json", "absent/found.json"], "absent/found.json cannot be written; wanted a file in a folder"),
+        (["--json", "."], ". cannot be written; wanted a file in a folder"),
+        (["--swap", "FeedForward=raises.py:Leaves"], "raises.py, line 7, raised SystemExit: 0"),
+        (["--swap", "FeedForward=raises.py:Mine", "--swap", "FeedForward=raises.py:Leaves"], "--swap names FeedForward twice"),
+        (["--html", "absent/page.html"], "absent/page.html cannot be written; wanted a file in a folder"),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence_and_status_2(small, monkeypatch, capsys, tmp_path, arguments, sentence):
@@ -193,7 +245,8 @@ def test_hostile_and_long_texts_are_compared_and_shown_as_text(small, monkeypatc
     texts = ["", "\x1b[31m\u202e</script>", "good " * 600]
     status, out, _ = call(monkeypatch, capsys, "--model", small, "--", *texts)
     assert status == 0
-    assert "padded to 512 tokens" in out
+    assert "of 512 tokens with their padding" in out
+    assert "sentence 3 is cut: 90 more tokens than the model can read" in out
     assert "\x1b" not in out
 
 

@@ -48,7 +48,10 @@ def mistaken(name: str, folder: Path):
     for old, new in zip(edits[::2], edits[1::2], strict=True):
         assert SOURCE.count(old) == 1, f"{old!r} stands {SOURCE.count(old)} times in model.py"
         text = text.replace(old, new)
-    file = folder / f"mistaken_{re.sub(r'[^a-z0-9]', '_', name.lower())}.py"
+    return module_from(text, folder / f"mistaken_{re.sub(r'[^a-z0-9]', '_', name.lower())}.py")
+
+
+def module_from(text: str, file: Path):
     file.write_text(text.replace("from .config", "from minibert.config"), encoding="utf-8")
     specification = importlib.util.spec_from_file_location(file.stem, file)
     module = sys.modules[file.stem] = importlib.util.module_from_spec(specification)
@@ -241,12 +244,118 @@ def test_nan_is_a_difference(models):
     assert comparison.first.absolute == float("inf")
 
 
+IN_PLACE = {  # what a block does to tensors that others still hold: (edit of model.py, the finding, the line)
+    "residual added in place": ("hidden_states + gathered", "hidden_states.add_(gathered)", "in place", "add_(gathered)"),
+    "input zeroed at the end": (
+        "        return output, attention\n\n\nclass Transformer(",
+        "        hidden_states.zero_()\n        return output, attention\n\n\nclass Transformer(",
+        "line",
+        "hidden_states.zero_()",
+    ),
+    "input shifted between projections": (
+        "        values = self.v_lin(",
+        "        hidden_states += 0.001 * keys\n        values = self.v_lin(",
+        "line",
+        "hidden_states += 0.001 * keys",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_is_changed_in_place_does_not_change_the_reference_too(name, models, tmp_path):
+    old, new, finding, line = IN_PLACE[name]
+    wrong = copied(module_from(SOURCE.replace(old, new), tmp_path / "in_place.py"), models[0])
+    with torch.no_grad():
+        one, other = (model(**BATCH, output_hidden_states=True).hidden_states[0] for model in (wrong, models[1]))
+    truly = ((one - other).abs() * BATCH["attention_mask"][:, :, None]).max().item()
+    comparison = compare(wrong, models[1], BATCH)
+    assert comparison.first.name == "embeddings"
+    assert comparison.first.absolute == pytest.approx(truly, rel=1e-6)
+    assert comparison.finding == finding
+    assert line in comparison.spot.text
+
+
+def test_the_numbers_are_those_of_the_place_and_of_the_right_partner(models):
+    """Two heads change places: the other heads are untouched, and the reference's number is that of its own context."""
+    comparison = compare(swap(models[0], "MultiHeadSelfAttention", HeadsSwapped), models[1], BATCH)
+    spot = comparison.spot
+    assert spot.text.startswith("context = (attention @ values)[:, [0, 2, 1, 3]]")
+    exact = models[1].double()
+    kept = []
+    block = exact.distilbert.transformer.layer[0].attention
+    with torch.no_grad(), block.out_lin.register_forward_pre_hook(lambda _module, args: kept.append(args[0])):
+        exact(**BATCH)
+    models[1].float()
+    contexts = kept[0].view(2, 9, 4, 6).transpose(1, 2)
+    sentence, head, token, number = spot.place.values()
+    assert head in (1, 2)
+    assert token < (9, 5)[sentence]  # no padding
+    assert spot.theirs == pytest.approx(contexts[sentence, head, token, number].item(), rel=1e-6)
+    assert spot.ours == pytest.approx(contexts[sentence, 3 - head, token, number].item(), rel=1e-6)
+
+
+class HeadsSwapped(minibert.model.MultiHeadSelfAttention):
+    def forward(self, hidden_states, attention_mask=None):
+        shape = (*hidden_states.shape[:2], self.n_heads, self.head_dim)
+        queries = self.q_lin(hidden_states).view(shape).transpose(1, 2)
+        keys = self.k_lin(hidden_states).view(shape).transpose(1, 2)
+        values = self.v_lin(hidden_states).view(shape).transpose(1, 2)
+        scores = queries @ keys.transpose(2, 3) / self.head_dim**0.5
+        scores = scores.masked_fill(attention_mask[:, None, None, :] == 0, torch.finfo(scores.dtype).min)
+        attention = scores.softmax(-1)
+        context = (attention @ values)[:, [0, 2, 1, 3]]  # (batch, heads, query, head_dim)
+        return self.out_lin(context.transpose(1, 2).reshape(hidden_states.shape)), attention
+
+
+def test_a_step_on_the_way_to_a_right_number_is_not_compared(models):
+    """1.702 * x is nothing that the reference has; what is wrong is the product that it leads to."""
+    spot = compare(swap(models[0], "FeedForward", SigmoidGelu), models[1], BATCH).spot
+    assert spot.text == "hidden = hidden * torch.sigmoid(1.702 * hidden)"
+    assert spot.name == "hidden"
+    spot = compare(swap(models[0], "FeedForward", TwoOnOneLine), models[1], BATCH).spot
+    assert spot.text.startswith("hidden = super().forward(x); return hidden * 1.01")
+
+
+class SigmoidGelu(minibert.model.FeedForward):
+    def forward(self, x):
+        hidden = self.lin1(x)
+        hidden = hidden * torch.sigmoid(1.702 * hidden)
+        return self.lin2(hidden)
+
+
+class TwoOnOneLine(minibert.model.FeedForward):
+    def forward(self, x):
+        hidden = super().forward(x); return hidden * 1.01  # noqa: E702
+
+
+def test_what_does_not_run_in_float64_is_compared_all_the_same(models):
+    comparison = compare(swap(models[0], "FeedForward", HalfInside), models[1], BATCH)
+    assert comparison.first.name == "block 0, output"
+    assert (comparison.finding, comparison.spot) == ("no float64", None)
+
+
+class HalfInside(minibert.model.FeedForward):
+    def forward(self, x):
+        return self.lin2(self.activation(self.lin1(x)).half().float())
+
+
+def test_more_rounding_than_the_reference_has_is_called_rounding(models):
+    comparison = compare(swap(models[0], "FeedForward", NoisyInFloat32), models[1], BATCH)
+    assert (comparison.finding, comparison.spot) == ("rounding", None)
+
+
+class NoisyInFloat32(minibert.model.FeedForward):
+    def forward(self, x):
+        big = 1e4 if x.dtype == torch.float32 else 0.0
+        return super().forward(x) + big - big
+
+
 def test_models_of_two_sizes_are_refused(models):
     other = pair_of_models(DistilBertConfig(vocab_size=120, n_layers=3, n_heads=4, dim=24, hidden_dim=48))[0].float()
     with pytest.raises(ValueError, match="2 and 3 blocks"):
         compare(models[0], other, BATCH)
     other = pair_of_models(DistilBertConfig(vocab_size=120, n_layers=2, n_heads=4, dim=32, hidden_dim=48))[0].float()
-    with pytest.raises(ValueError, match=r"embeddings has the shapes \(2, 9, 24\) and \(2, 9, 32\)"):
+    with pytest.raises(ValueError, match=r"embeddings has the shape \(2, 9, 24\); the reference has \(2, 9, 32\)"):
         compare(models[0], other, BATCH)
 
 

@@ -72,8 +72,33 @@ def test_what_does_not_fit_is_refused_in_one_sentence(model, other, sentence):
 
 def test_an_option_names_a_class_of_model_py_and_a_file(tmp_path):
     (tmp_path / "mine.py").write_text(TWO_CLASSES)
-    name, other = parse(f"FeedForward={tmp_path / 'mine.py'}:Mine")
+    [(name, other)] = parse([f"FeedForward={tmp_path / 'mine.py'}:Mine"]).items()
     assert (name, other.__name__) == ("FeedForward", "Mine")
+
+
+def test_outer_modules_are_swapped_before_inner_ones_so_that_none_is_lost(model, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from minibert.model import *\nclass A(MultiHeadSelfAttention): pass\nclass B(TransformerBlock): pass\n"
+    )
+    classes = {"MultiHeadSelfAttention": "A", "TransformerBlock": "B"}
+    options = [f"{name}={tmp_path / 'mine.py'}:{mine}" for name, mine in classes.items()]
+    for order in (options, options[::-1]):
+        variant = model
+        for name, other in parse(order).items():
+            variant = swap(variant, name, other)
+        kinds = {type(module).__name__ for module in variant.modules()}
+        assert {"A", "B"} <= kinds
+        assert not {"MultiHeadSelfAttention", "TransformerBlock"} & kinds
+
+
+def test_one_class_cannot_be_swapped_twice(model, tmp_path):
+    (tmp_path / "mine.py").write_text(TWO_CLASSES)
+    option = f"FeedForward={tmp_path / 'mine.py'}:Mine"
+    with pytest.raises(ValueError, match="--swap names FeedForward twice"):
+        parse([option, option])
+    variant = swap(model, "MultiHeadSelfAttention", EinsumAttention)
+    with pytest.raises(ValueError, match="has no MultiHeadSelfAttention that could be swapped"):
+        swap(variant, "MultiHeadSelfAttention", EinsumAttention)
 
 
 def test_a_file_may_import_its_neighbours_and_hold_dataclasses(tmp_path):
@@ -97,11 +122,12 @@ def test_a_file_may_import_its_neighbours_and_hold_dataclasses(tmp_path):
         ("FeedForward={}:Nothing", TWO_CLASSES, "mine.py has no class Nothing that is an nn.Module"),
         ("FeedForward={}:Mine", "def broken(:\n", "mine.py cannot be imported: SyntaxError"),
         ("FeedForward={}:Mine", "1 / 0\n", "mine.py cannot be imported: ZeroDivisionError"),
+        ("FeedForward={}:Mine", "import sys; sys.exit(0)\n", "mine.py cannot be imported: SystemExit"),
     ],
 )
 def test_an_option_that_says_nothing_usable_is_one_sentence(tmp_path, option, content, sentence):
     (tmp_path / "mine.py").write_text(content)
     with pytest.raises((ValueError, OSError)) as raised:
-        parse(option.format(tmp_path / "mine.py"))
+        parse([option.format(tmp_path / "mine.py")])
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -9,18 +9,18 @@ import inspect
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from .likeness import close, differences, kind, place_of
 from .promises import Axes
 from .source import Source
 from .tape import Call, Record
 
-SAME = 1e-9  # float64 rounds at 1e-16, six blocks make 1e-13 of it; the smallest mistake that matters makes 1e-5
+IN_PLACE = re.compile(r"[a-z]_\(| = …$| [-+*/@]= ")
 SUBMODULE = re.compile(r"self\.(\w+)\([^()]*\)$")  # the call of a submodule and nothing behind it
 
 
@@ -32,7 +32,7 @@ class Spot:
     function, path     the function and the module it belongs to, as on the tape
     name               the tensor: a variable, or an expression within the statement
     place              index of the largest difference by axis name; {} where the axes are not known
-    ours, theirs       the two numbers there; None where there is no such tensor on both sides
+    ours, theirs       the two numbers there, in float64, theirs of the tensor that is most alike; None where none is of this shape
     """
 
     file: str
@@ -69,27 +69,35 @@ def first_parting(
             lost = _lost_argument(call, ours, arguments, modules)
             if lost is not None and call.parent is not None:
                 return _at_call(call, ours, lost)
-        rivals = candidates[call.path, *_kind(record.tensor)]
+        rivals = candidates[call.path, *kind(record.tensor)]
         if not rivals:
             continue
-        equal = [rival for rival in rivals if _share(record, rival) == 1]
-        fresh = next((rival for rival in equal if id(rival) not in used), None)
+        same = [rival for rival in rivals if _share(record, rival) == 1]
+        fresh = next((rival for rival in same if id(rival) not in used), None)
         if fresh is not None:
             used.add(id(fresh))
             matched.append(record)
             if record.tensor.is_floating_point():
                 since.clear()
-        elif equal and record.tensor.is_floating_point():
-            since.append(record)
-        elif equal:
-            continue
+        elif same:
+            since += [record] if record.tensor.is_floating_point() else []
         elif record.argument:
             return _at_call(call, ours, record.name)
         else:
+            whole = _whole(position, ours)
+            rivals = candidates[call.path, *kind(whole.tensor)]
+            if any(_share(whole, rival) == 1 for rival in rivals):  # a step of its own on the way to the same
+                continue
             blamed = next(iter(since), None) or _swapped(record, ours[:position], theirs, matched) or record
-            left = [rival for rival in rivals if id(rival) not in used] or rivals
-            return _spot(_last_line_of_callee(blamed, ours), record, _most_similar(record, left), mask)
+            rival = _most_similar(whole, rivals, used) if rivals else None
+            return _spot(_last_line_of_callee(blamed, ours), whole, rival, mask)
     return None
+
+
+def changed_in_place(ours: Sequence[Record]) -> Spot | None:
+    """The first line that changes a tensor which is there already: `x += y`, `x[0] = y`, `x.add_(y)`."""
+    found = next((record for record in ours if IN_PLACE.search(record.expression)), None)
+    return _here(found.file, found.line, found.call, found.name) if found else None
 
 
 def pair_up(ours: Iterable[Record], theirs: Iterable[Record]) -> dict[int, Tensor]:
@@ -100,63 +108,44 @@ def pair_up(ours: Iterable[Record], theirs: Iterable[Record]) -> dict[int, Tenso
     candidates = _by_module(theirs)
     pairs = {}
     for number, record in enumerate(ours):
-        rivals = candidates[record.call.path, *_kind(record.tensor)]
+        rivals = candidates[record.call.path, *kind(record.tensor)]
         if rivals:
             pairs[number] = _most_similar(record, rivals).tensor.reshape(record.tensor.shape)
     return pairs
 
 
-def differences(ours: Tensor, theirs: Tensor, axes: Axes = (), mask: Tensor | None = None) -> Tensor:
-    """Absolute differences in float64, 0 where both are the same NaN or infinity, infinite where only one is.
-
-    axes, mask   with the axis names and the attention mask (batch, tokens), 0 at padding: its rows mean nothing
-    """
-    one, other = ours.double(), theirs.double()
-    apart = torch.nan_to_num((one - other).abs(), nan=torch.inf, posinf=torch.inf)
-    apart[(one == other) | (one.isnan() & other.isnan())] = 0
-    rows = [axis for axis, name in enumerate(axes) if name in ("tokens", "query")]
-    if mask is not None and rows and axes[0] == "batch":
-        shape = [size if axis in (0, rows[0]) else 1 for axis, size in enumerate(apart.shape)]
-        apart = apart.masked_fill(mask.reshape(shape) == 0, 0)
-    return apart
-
-
-def equal(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors of one shape are the same but for the rounding of float64."""
-    return bool((differences(ours, theirs) <= SAME * (1 + theirs.double().abs())).all())
-
-
-def place_of(apart: Tensor, axes: Axes) -> dict[str, int]:
-    """Where the largest difference is, by axis name."""
-    if len(axes) != apart.dim():
-        return {}
-    index = torch.unravel_index(apart.argmax(), apart.shape)
-    return {axis: int(number) for axis, number in zip(axes, index, strict=True)}
-
-
 def _by_module(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
-        found[record.call.path, *_kind(record.tensor)].append(record)
+        found[record.call.path, *kind(record.tensor)].append(record)
     return found
-
-
-def _kind(tensor: Tensor) -> tuple[Any, ...]:
-    """What two tensors must share to be compared: both floating-point, both bool or both integers, and of one shape."""
-    shape = list(tensor.shape)
-    while shape and shape[0] == 1:
-        del shape[0]
-    return "float" if tensor.is_floating_point() else tensor.dtype == torch.bool, tuple(shape)
-
-
-def _apart(one: Record, other: Record) -> Tensor:
-    return differences(one.tensor, other.tensor.reshape(one.tensor.shape))
 
 
 def _share(one: Record, other: Record) -> float:
     """Which part of the numbers agree."""
-    close = _apart(one, other) <= SAME * (1 + other.tensor.reshape(one.tensor.shape).double().abs())
-    return close.double().mean().item() if close.numel() else 1.0
+    agree = close(one.tensor, other.tensor.reshape(one.tensor.shape))
+    return agree.double().mean().item() if agree.numel() else 1.0
+
+
+def _most_similar(record: Record, rivals: Sequence[Record], used: Container[int] = ()) -> Record:
+    """The rival that shares most numbers with a record; of those, one that is not matched yet, and that is near."""
+
+    def apart(rival: Record) -> float:
+        return differences(record.tensor, rival.tensor.reshape(record.tensor.shape)).sum().item()
+
+    return max(rivals, key=lambda rival: (_share(record, rival), id(rival) not in used, -apart(rival)))
+
+
+def _whole(position: int, ours: Sequence[Record]) -> Record:
+    """The last tensor of the statement that a record is a part of: in `norm(x + y)` of x + y the norm."""
+    part = whole = ours[position]
+    if part.variable is None:
+        for record in ours[position + 1 :]:
+            if record.call is part.call and record.statement != part.statement:
+                break
+            if record.call is part.call and record.span != part.span:
+                whole = record
+    return whole
 
 
 def _innocent_calls(ours: Sequence[Record], candidates: dict[tuple[Any, ...], list[Record]]) -> set[int]:
@@ -192,15 +181,10 @@ def _result(ours: Sequence[Record], position: int, caller: Call) -> list[Record]
 def _agrees(records: Iterable[Record], candidates: dict[tuple[Any, ...], list[Record]]) -> bool:
     """Whether there are any numbers among these, and the other model has all of them."""
     numbers = [record for record in records if record.tensor.is_floating_point()]
-    rivals = [candidates[record.call.path, *_kind(record.tensor)] for record in numbers]
+    rivals = [candidates[record.call.path, *kind(record.tensor)] for record in numbers]
     return bool(numbers) and all(
         any(_share(record, rival) == 1 for rival in some) for record, some in zip(numbers, rivals, strict=True)
     )
-
-
-def _most_similar(record: Record, rivals: Sequence[Record]) -> Record:
-    """The rival that shares most numbers with a record; of those that share as many, the one that is nearest on the whole."""
-    return max(rivals, key=lambda rival: (_share(record, rival), -_apart(record, rival).sum().item()))
 
 
 def _lost_argument(
@@ -242,25 +226,25 @@ def _at_call(call: Call, ours: Sequence[Record], name: str) -> Spot:
 
 def _last_line_of_callee(record: Record, ours: Sequence[Record]) -> Record:
     """If a call's result is wrong although each of its lines agrees, then it hands back the wrong thing: its end."""
-    inner = [
-        r for r in ours
-        if r.call.parent is record.call and not r.argument
-        and r.call.line is not None and record.statement.line <= r.call.line <= record.statement.end_line
-    ]
-    before = [r for r in inner if ours.index(r) < ours.index(record)]
-    return before[-1] if before and not record.argument else record
+    first = ours.index(record)
+    while first and ours[first - 1].call is record.call and ours[first - 1].span == record.span:
+        first -= 1
+    inner = ours[first - 1] if first else record
+    return inner if inner.call.parent is record.call and not inner.argument and not record.argument else record
 
 
-def _spot(blamed: Record, wrong: Record, rival: Record, mask: Tensor | None) -> Spot:
+def _spot(blamed: Record, wrong: Record, rival: Record | None, mask: Tensor | None) -> Spot:
     """The line to blame, with the place and the two numbers where the first wrong tensor differs most."""
+    if rival is None:
+        return _here(blamed.file, blamed.line, blamed.call, blamed.name)
     axes = wrong.axes or _axes_of_part(wrong, mask)
     theirs = rival.tensor.reshape(wrong.tensor.shape)
-    apart = differences(wrong.tensor, theirs, axes, mask)
+    apart = differences(wrong.tensor, theirs, axes, mask, ("tokens", "query", "key"))
     if not apart.any():  # it is the padding alone that differs
         apart = differences(wrong.tensor, theirs)
     flat = int(apart.argmax())
     ours, other = wrong.tensor.flatten()[flat].item(), theirs.flatten()[flat].item()
-    return _here(blamed.file, blamed.line, blamed.call, blamed.name, place_of(apart, axes), ours, other)
+    return _here(blamed.file, blamed.line, blamed.call, wrong.name, place_of(apart, axes), ours, other)
 
 
 def _axes_of_part(record: Record, mask: Tensor | None) -> Axes:

@@ -3,13 +3,15 @@
     comparison = compare(ours, theirs, inputs)
     comparison.agree        True or False
     comparison.stages       one entry a stage: how far apart, how far is allowed, whose fault
-    comparison.spot         the source line at which the numbers first part, None where they do not
+    comparison.finding      what is wrong: a line, a change in place, rounding, a gradient
+    comparison.spot         the source line at which the numbers first part, None where there is none
 
 Whether they part is decided in float32, by a measured tolerance: how far the reference itself moves when it is computed in
 float64 instead. Where they part is looked up in float64, on two tapes: there rounding is too small to be mistaken for it.
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import DistilBertConfig
-from .alignment import Spot, differences, equal, first_parting, pair_up, place_of
-from .listing import Beside, Explanation, Shown, parts_of
+from .alignment import Spot, changed_in_place, first_parting
+from .likeness import close, differences, place_of
 from .promises import Axes
 from .tape import Record, Tape
 
@@ -41,7 +42,7 @@ Stages = dict[str, tuple[Axes, Tensor]]
 class Stage:
     """One step of the model in both, compared at the tokens that are no padding.
 
-    absolute    largest absolute difference; NaN on one side alone counts as infinite
+    absolute    largest absolute difference; infinite where one side alone has a NaN, NaN where there is nothing to compare
     relative    the same, in parts of the reference's largest absolute value
     rounding    largest absolute difference between the reference and its float64 twin; at least one unit in the last place
                 of the largest value of the stage, or of all gradients
@@ -66,9 +67,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """stages and spot as described above; ours and theirs: the two tapes in float64."""
+    """What was found.
+
+    stages         in the order of the data
+    finding        "" if all agree; "line": spot makes the first wrong numbers; "in place": every line makes the right ones, and
+                   they are changed afterwards, perhaps at spot; "rounding": in float64 all stages agree; "gradient": the
+                   forward pass agrees; "no float64": our model does not run in it, so no line could be looked up
+    spot           a place in our source, or None
+    ours, theirs   the two tapes, in float64
+    """
 
     stages: tuple[Stage, ...]
+    finding: str
     spot: Spot | None
     ours: tuple[Record, ...]
     theirs: tuple[Record, ...]
@@ -104,57 +114,37 @@ def compare(
     if exact:
         reference, rounded = rounded, reference
     for name in [name for name in reference if name in found]:
-        one, other = tuple(found[name][1].shape), tuple(reference[name][1].shape)
-        if one != other:
-            raise ValueError(f"{name} has the shapes {one} and {other}; wanted two models of one size.")
+        shape, wanted = tuple(found[name][1].shape), tuple(reference[name][1].shape)
+        if shape != wanted:
+            raise ValueError(f"{name} has the shape {shape}; the reference has {wanted}, and the two must be alike.")
     with _given(ours, reference) as given:
         run(ours, inputs)
     steepest = max((tensor.abs().max().item() for name, (_, tensor) in reference.items() if name.startswith(GRADIENT)), default=0.0)
     mask = inputs["attention_mask"]
     stages = tuple(_stage(name, found, reference, rounded, given, mask, steepest) for name in reference)
 
-    with torch.no_grad(), Tape(ours_exact) as our_tape:
-        ours_exact(**inputs)
-    with torch.no_grad(), Tape(theirs_exact) as their_tape:
-        theirs_exact(**inputs)
-    differs = any(stage.fails for stage in stages)
-    spot = first_parting(our_tape.records, their_tape.records, ours_exact, mask) if differs else None
-    return Comparison(stages, spot, tuple(our_tape.records), tuple(their_tape.records))
+    theirs_on_tape = _tape(theirs_exact, inputs)
+    try:
+        ours_on_tape = _tape(ours_exact, inputs)
+    except RuntimeError:  # such as a step that computes in float16 and hands its result on as float32
+        return Comparison(stages, "no float64", None, (), theirs_on_tape)
+    comparison = Comparison(stages, "", None, ours_on_tape, theirs_on_tape)
+    if comparison.first is None:
+        return comparison
+    finding, spot = "line", first_parting(ours_on_tape, theirs_on_tape, ours_exact, mask)
+    if spot is None and comparison.first.name.startswith(GRADIENT):
+        finding = "gradient"
+    elif spot is None:
+        (axes, mine), (_, other) = (run(model, inputs)[comparison.first.name] for model in (ours_exact, theirs_exact))
+        finding = "rounding" if close(mine, other, axes, mask).all() else "in place"
+        spot = changed_in_place(ours_on_tape) if finding == "in place" else None
+    return replace(comparison, finding=finding, spot=spot)
 
 
-def side_by_side(
-    comparison: Comparison, sentence: int, text: str, tokens: list[tuple[str, int]], config: DistilBertConfig,
-    names: tuple[str, str],
-) -> Explanation:
-    """The listing of one sentence of the batch, with the other model's tensor beside each of ours, both in float64.
-
-    sentence, text, tokens   its row in the batch, the text, and its tokens with ids, padding included
-    names                    what to call our model and the other
-    """
-    def row(tensor: Tensor, axes: Axes | None) -> Tensor:
-        """The sentence's part of a tensor; of one without a batch axis, such as the positions, all."""
-        batched = axes[0] == "batch" if axes else tensor.dim() > 0 and tensor.shape[0] == size
-        return tensor[sentence : sentence + 1] if batched else tensor
-
-    size = comparison.ours[0].tensor.shape[0]
-    pairs = pair_up(comparison.ours, comparison.theirs)
-    records, beside = [], {}
-    for number, record in enumerate(comparison.ours):
-        mine = replace(record, tensor=row(record.tensor, record.axes))
-        records.append(mine)
-        if number in pairs:
-            other = row(pairs[number], record.axes)
-            beside[mine] = Beside(other, differences(mine.tensor, other).max().item(), equal(mine.tensor, other))
-    logits = next(record.tensor[0] for record in records if record.variable == "logits")
-    labels = zip(config.id2label.values(), logits.tolist(), logits.softmax(-1).tolist(), strict=True)
-    parts = [
-        replace(part, shown=tuple(Shown(one.record, one.turn, one.times, beside.get(one.record)) for one in part.shown))
-        for part in parts_of(records, config.n_layers)
-    ]
-    best = config.id2label[int(logits.argmax())]
-    return Explanation(
-        text, names[0], tuple(tokens), 0, tuple(parts), tuple(labels), best, config.n_layers, tuple(records), names[1]
-    )
+def _tape(model: nn.Module, inputs: Inputs) -> tuple[Record, ...]:
+    with torch.no_grad(), Tape(model) as tape:
+        model(**inputs)
+    return tuple(tape.records)
 
 
 def run(model: Any, inputs: Inputs, labels: Tensor | None = None) -> Stages:
@@ -182,7 +172,7 @@ def run(model: Any, inputs: Inputs, labels: Tensor | None = None) -> Stages:
         for name, gradient in zip(names, gradients, strict=True):
             if gradient is not None:
                 found[GRADIENT + name] = (("row", "column")[: gradient.dim()], gradient)
-    return {name: (axes, tensor.detach()) for name, (axes, tensor) in found.items()}
+    return {name: (axes, tensor.detach().clone()) for name, (axes, tensor) in found.items()}
 
 
 @contextmanager
@@ -196,13 +186,14 @@ def _given(model: nn.Module, reference: Stages) -> Iterator[Stages]:
     def replace(stage: str, output: Any) -> Any:
         made, *rest = output if isinstance(output, tuple) else (output,)
         axes, theirs = reference[stage]
-        given[stage] = (axes, made)
+        given[stage] = (axes, made.clone())
         if rest and rest[0] is not None:
-            given[stage.replace("output", "attention")] = (ATTENTION, rest[0])
-        return (theirs.to(made.dtype), *rest) if isinstance(output, tuple) else theirs.to(made.dtype)
+            given[stage.replace("output", "attention")] = (ATTENTION, rest[0].clone())
+        theirs = theirs.to(made.dtype, copy=True)  # a copy, since what follows may change it in place
+        return (theirs, *rest) if isinstance(output, tuple) else theirs
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-        given["last hidden state"] = (HIDDEN, output.last_hidden_state)
+        given["last hidden state"] = (HIDDEN, output.last_hidden_state.clone())
 
     def keep_logits(_module: nn.Module, _args: Any, output: Any) -> None:
         given["logits"] = (LABELS, output.logits)
@@ -234,7 +225,7 @@ def _stage(
     tolerance = TIMES_THE_ROUNDING * rounding
     if name not in ours:
         verdict = "no gradient" if name.startswith(GRADIENT) else "not given"
-        return Stage(name, 0.0, 0.0, rounding, tolerance, verdict, {})
+        return Stage(name, math.nan, math.nan, rounding, tolerance, verdict, {})
     apart = differences(ours[name][1], theirs, axes, mask)
     absolute = apart.max().item()
     verdict = "agree"

@@ -15,21 +15,28 @@ from ..config import DistilBertConfig
 from ..model import DistilBertForSequenceClassification
 
 
-def parse(option: str) -> tuple[str, type[nn.Module]]:
-    """Reads "MultiHeadSelfAttention=my_attention.py:EinsumAttention": the name of model.py's class, and the other class.
+def parse(options: list[str]) -> dict[str, type[nn.Module]]:
+    """Reads options such as "MultiHeadSelfAttention=my_attention.py:EinsumAttention".
+
+    return   model.py's class and the class for its place, the outer modules before those within them
 
     Raises ValueError or OSError in one sentence.
     """
-    name, equals, where = option.partition("=")
     names = [
         key for key, found in vars(architecture).items()
         if isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == architecture.__name__
     ]
-    if not equals or ":" not in where:
-        raise ValueError(f"--swap is {option!r}; wanted Class=file.py:Class, such as FeedForward=mine.py:MyFeedForward.")
-    if name not in names:
-        raise ValueError(f"--swap: model.py has no class {name}; it has {', '.join(names)}.")
-    return name, load_class(where)
+    swaps: dict[str, type[nn.Module]] = {}
+    for option in options:
+        name, equals, where = option.partition("=")
+        if not equals or ":" not in where:
+            raise ValueError(f"--swap is {option!r}; wanted Class=file.py:Class, such as FeedForward=mine.py:MyFeedForward.")
+        if name not in names:
+            raise ValueError(f"--swap: model.py has no class {name}; it has {', '.join(names)}.")
+        if name in swaps:
+            raise ValueError(f"--swap names {name} twice; wanted one class in its place.")
+        swaps[name] = load_class(where)
+    return {name: swaps[name] for name in reversed(names) if name in swaps}  # model.py has the inner ones first
 
 
 def load_class(where: str) -> type[nn.Module]:
@@ -45,7 +52,7 @@ def load_class(where: str) -> type[nn.Module]:
     sys.path.insert(0, str(path.parent))  # so that the file may import its neighbours, as when it is run
     try:
         specification.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))
@@ -62,13 +69,15 @@ def swap(
 
     other   takes a DistilBertConfig, has the same parameter names and shapes, and returns what the original returns
 
-    Raises ValueError where it cannot be made or its parameters are others.
+    Raises ValueError where it cannot be made, its parameters are others, or there is no such module.
     """
     whole = nn.ModuleDict({"model": copy.deepcopy(model)})  # so that the classifier itself has a place too
-    for path, module in list(whole.named_modules()):
-        if type(module) is getattr(architecture, name):
-            parent, _, attribute = path.rpartition(".")
-            setattr(whole.get_submodule(parent), attribute, _like(module, other, model.config))
+    places = [path for path, module in whole.named_modules() if type(module) is getattr(architecture, name)]
+    if not places:
+        raise ValueError(f"the model has no {name} that could be swapped; another swap has put something else in its place.")
+    for path in places:
+        parent, _, attribute = path.rpartition(".")
+        setattr(whole.get_submodule(parent), attribute, _like(whole.get_submodule(path), other, model.config))
     return whole["model"].eval()  # type: ignore[return-value]
 
 

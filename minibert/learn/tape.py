@@ -98,7 +98,9 @@ class Tape:
     also     functions that lie elsewhere and are watched too
     records  list of Record, in the order in which the tensors were made; if the run raises, up to there
 
-    Calls that began before `with` are not recorded. Raises OSError where a file has no source.
+    Calls that began before `with` are not recorded, and a second name, as in `a = b`, makes no tensor and no record. Modules of
+    PyTorch's that have a fused kernel of their own, such as nn.MultiheadAttention, do without it while they are watched.
+    Raises OSError where a file has no source.
     """
 
     def __init__(self, model: nn.Module, also: Iterable[Any] = ()):
@@ -172,7 +174,7 @@ class Tape:
         if not leaves:
             return
         call, source, span = self._calls[frame], self._sources[frame.f_code.co_filename], _position(frame)
-        text, named = source.text(span), set()
+        text, named = source.text(span) + (" = …" if stored else ""), set()
         for use in source.uses(span, stored):
             for suffix, tensor in _leaves(_follow(whole, use.steps)):
                 variable = use.variable and use.variable + suffix

@@ -1,0 +1,49 @@
+"""How alike two tensors are, padding left out where it means nothing."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .promises import Axes
+
+SAME = 1e-9  # float64 rounds at 1e-16, six blocks make 1e-13 of it; the smallest mistake that matters makes 1e-5
+
+
+def differences(
+    ours: Tensor, theirs: Tensor, axes: Axes = (), mask: Tensor | None = None, of_tokens: Axes = ("tokens", "query")
+) -> Tensor:
+    """Absolute differences in float64, 0 where both are the same NaN or infinity, infinite where only one is.
+
+    axes, mask   with the axis names and the attention mask (batch, tokens), 0 at padding: there the numbers mean nothing
+    of_tokens    the axes along which padding is left out
+    """
+    one, other = ours.double(), theirs.double()
+    apart = torch.nan_to_num((one - other).abs(), nan=torch.inf, posinf=torch.inf)
+    apart[(one == other) | (one.isnan() & other.isnan())] = 0
+    for axis, name in enumerate(axes):
+        if mask is not None and name in of_tokens and axes[0] == "batch":
+            shape = [size if here in (0, axis) else 1 for here, size in enumerate(apart.shape)]
+            apart = apart.masked_fill(mask.reshape(shape) == 0, 0)
+    return apart
+
+
+def close(ours: Tensor, theirs: Tensor, axes: Axes = (), mask: Tensor | None = None) -> Tensor:
+    """For each number of two tensors of one shape, whether it is the same but for the rounding of float64."""
+    return differences(ours, theirs, axes, mask) <= SAME * (1 + theirs.double().abs())
+
+
+def place_of(apart: Tensor, axes: Axes) -> dict[str, int]:
+    """Where the largest difference is, by axis name; {} where there is none."""
+    if len(axes) != apart.dim() or not apart.any():
+        return {}
+    index = torch.unravel_index(apart.argmax(), apart.shape)
+    return {axis: int(number) for axis, number in zip(axes, index, strict=True)}
+
+
+def kind(tensor: Tensor) -> tuple[Any, ...]:
+    """What two tensors must share to be compared: both floating-point, both bool or both integers, and of one shape."""
+    shape = list(tensor.shape)
+    while shape and shape[0] == 1:
+        del shape[0]
+    return "float" if tensor.is_floating_point() else tensor.dtype == torch.bool, tuple(shape)
