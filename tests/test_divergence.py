@@ -174,7 +174,9 @@ def test_later_stages_inherit_and_a_second_mistake_does_not_hide_among_them(mode
     with torch.no_grad():
         wrong.distilbert.transformer.layer[0].ffn.lin2.bias[0] += 1
         wrong.classifier.bias[0] += 1
-    verdicts = {stage.name: stage.verdict for stage in compare(wrong, theirs, BATCH).stages}
+    stages = compare(wrong, theirs, BATCH).stages
+    verdicts = {stage.name: stage.verdict for stage in stages}
+    assert (stages[0].absolute, stages[0].place) == (0, {})  # where nothing differs, it is nowhere that it differs most
     assert verdicts["embeddings"] == verdicts["block 0, attention"] == "agree"
     assert verdicts["block 0, output"] == "differ"
     assert verdicts["block 1, attention"] == verdicts["block 1, output"] == verdicts["last hidden state"] == "inherit"
@@ -316,6 +318,40 @@ def test_a_step_on_the_way_to_a_right_number_is_not_compared(models):
     assert spot.text.startswith("hidden = super().forward(x); return hidden * 1.01")
 
 
+    spot = compare(swap(models[0], "FeedForward", RightThenWrong), models[1], BATCH).spot
+    assert spot.text == "output = self.lin2(hidden) * 1.01"
+
+
+class RightThenWrong(minibert.model.FeedForward):
+    def forward(self, x):
+        hidden = self.lin1(x)
+        hidden = 0.5 * hidden * (1 + torch.erf(hidden / 2**0.5))
+        output = self.lin2(hidden) * 1.01
+        return self.dropout(output)
+
+
+def test_the_place_is_at_real_tokens_unless_padding_alone_differs(models, tmp_path):
+    mostly_padding = padded_batch(CONFIG, [20, 2, 2, 2, 2, 2])
+    spot = compare(copied(mistaken("scale sqrt(dim)", tmp_path), models[0]), models[1], mostly_padding).spot
+    assert max(spot.place["query"], spot.place["key"]) < (20, 2, 2, 2, 2, 2)[spot.place["batch"]]
+    spot = compare(swap(models[0], "MultiHeadSelfAttention", MaskOnQueries), models[1], mostly_padding).spot
+    assert spot.text.startswith("scores = scores.masked_fill(")
+    assert spot.ours != spot.theirs
+
+
+class MaskOnQueries(minibert.model.MultiHeadSelfAttention):
+    def forward(self, hidden_states, attention_mask=None):
+        shape = (*hidden_states.shape[:2], self.n_heads, self.head_dim)
+        queries = self.q_lin(hidden_states).view(shape).transpose(1, 2)
+        keys = self.k_lin(hidden_states).view(shape).transpose(1, 2)
+        values = self.v_lin(hidden_states).view(shape).transpose(1, 2)
+        scores = queries @ keys.transpose(2, 3) / self.head_dim**0.5
+        padding = attention_mask[:, None, :, None] == 0
+        scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)  # (batch, heads, query, key)
+        attention = scores.softmax(-1)
+        return self.out_lin((attention @ values).transpose(1, 2).reshape(hidden_states.shape)), attention
+
+
 class SigmoidGelu(minibert.model.FeedForward):
     def forward(self, x):
         hidden = self.lin1(x)
@@ -326,6 +362,17 @@ class SigmoidGelu(minibert.model.FeedForward):
 class TwoOnOneLine(minibert.model.FeedForward):
     def forward(self, x):
         hidden = super().forward(x); return hidden * 1.01  # noqa: E702
+
+
+def test_a_wrong_shape_comment_does_not_stop_the_search(models):
+    spot = compare(swap(models[0], "FeedForward", WrongComment), models[1], BATCH).spot
+    assert spot.text == "hidden = self.lin1(x) * 2"
+
+
+class WrongComment(minibert.model.FeedForward):
+    def forward(self, x):
+        hidden = self.lin1(x) * 2  # (batch, hidden_dim, tokens)
+        return self.lin2(self.activation(hidden))
 
 
 def test_what_does_not_run_in_float64_is_compared_all_the_same(models):

@@ -220,7 +220,7 @@ def _at_call(call: Call, ours: Sequence[Record], name: str) -> Spot:
     """The line that called with a wrong argument, or without it."""
     parent = call.parent
     assert parent is not None and call.line is not None
-    file = next(record.file for record in ours if record.call is parent)
+    file = next((record.file for record in ours if record.call is parent), ours[0].file)
     return _here(file, call.line, parent, name)
 
 

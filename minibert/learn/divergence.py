@@ -172,7 +172,7 @@ def run(model: Any, inputs: Inputs, labels: Tensor | None = None) -> Stages:
         for name, gradient in zip(names, gradients, strict=True):
             if gradient is not None:
                 found[GRADIENT + name] = (("row", "column")[: gradient.dim()], gradient)
-    return {name: (axes, tensor.detach().clone()) for name, (axes, tensor) in found.items()}
+    return {name: (axes, tensor.detach()) for name, (axes, tensor) in found.items()}
 
 
 @contextmanager
@@ -186,14 +186,14 @@ def _given(model: nn.Module, reference: Stages) -> Iterator[Stages]:
     def replace(stage: str, output: Any) -> Any:
         made, *rest = output if isinstance(output, tuple) else (output,)
         axes, theirs = reference[stage]
-        given[stage] = (axes, made.clone())
+        given[stage] = (axes, made)
         if rest and rest[0] is not None:
-            given[stage.replace("output", "attention")] = (ATTENTION, rest[0].clone())
+            given[stage.replace("output", "attention")] = (ATTENTION, rest[0])
         theirs = theirs.to(made.dtype, copy=True)  # a copy, since what follows may change it in place
         return (theirs, *rest) if isinstance(output, tuple) else theirs
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-        given["last hidden state"] = (HIDDEN, output.last_hidden_state.clone())
+        given["last hidden state"] = (HIDDEN, output.last_hidden_state)
 
     def keep_logits(_module: nn.Module, _args: Any, output: Any) -> None:
         given["logits"] = (LABELS, output.logits)

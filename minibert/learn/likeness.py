@@ -22,7 +22,8 @@ def differences(
     apart = torch.nan_to_num((one - other).abs(), nan=torch.inf, posinf=torch.inf)
     apart[(one == other) | (one.isnan() & other.isnan())] = 0
     for axis, name in enumerate(axes):
-        if mask is not None and name in of_tokens and axes[0] == "batch":
+        known = mask is not None and axes[0] == "batch" and (apart.shape[0], apart.shape[axis]) == mask.shape  # or a comment errs
+        if mask is not None and known and name in of_tokens:
             shape = [size if here in (0, axis) else 1 for here, size in enumerate(apart.shape)]
             apart = apart.masked_fill(mask.reshape(shape) == 0, 0)
     return apart

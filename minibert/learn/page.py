@@ -233,8 +233,9 @@ def _answer(explanation: Explanation) -> str:
         f'<td><meter min="0" max="1" value="{p:.4f}" aria-label="probability of {visible(label)}"></meter></td></tr>'
         for label, logit, p in explanation.labels
     )
-    return f"""<p>Softmax turns the logits into probabilities, and the label with the highest is the answer. The line of the
-loss, in the head above, takes <b><bdi>{visible(explanation.right)}</bdi></b> for the right label.</p>
+    loss = f"""The line of the loss, in the head above, takes <b><bdi>{visible(explanation.right)}</bdi></b> for the right
+label.""" if any(record.variable == "loss" for record in explanation.records) else ""
+    return f"""<p>Softmax turns the logits into probabilities, and the label with the highest is the answer. {loss}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Labels"><table class="labels">
 <thead><tr><th scope="col">label</th><th scope="col">logit</th><th scope="col">probability</th><td></td></tr></thead>
 <tbody>{rows}</tbody></table></div>"""
