@@ -239,7 +239,8 @@ def _spot(blamed: Record, wrong: Record, rival: Record | None, mask: Tensor | No
         return _here(blamed.file, blamed.line, blamed.call, blamed.name)
     axes = wrong.axes or _axes_of_part(wrong, mask)
     theirs = rival.tensor.reshape(wrong.tensor.shape)
-    apart = differences(wrong.tensor, theirs, axes, mask, ("tokens", "query", "key"))
+    rounding = close(wrong.tensor, theirs)
+    apart = differences(wrong.tensor, theirs, axes, mask, ("tokens", "query", "key")).masked_fill(rounding, 0)
     if not apart.any():  # it is the padding alone that differs
         apart = differences(wrong.tensor, theirs)
     flat = int(apart.argmax())
