@@ -80,7 +80,7 @@ class Embeddings(nn.Module):
 
 
 class MultiHeadSelfAttention(nn.Module):
-    """Lets every token gather information from every other token of its sentence, once per head.
+    """Lets every token gather information from every token of its sentence, once per head.
 
     hidden_states   (batch, tokens, dim)
     attention_mask  (batch, tokens)        1 for a token, 0 for padding; None means all ones

@@ -238,6 +238,22 @@ def test_a_card_says_axes_type_and_range(course: Explanation, course_page: str) 
     assert "quiet" not in found["class"]
 
 
+def test_a_weight_that_is_not_0_is_not_kept_as_0(course: Explanation, course_page: str) -> None:
+    """What line 125 teaches is that padding gets exactly 0, so nothing else may."""
+    line = line_of("attention = F.softmax(")
+    exact = record(course, line, "attention", 0)[0]
+    number = int(card(course_page, "MultiHeadSelfAttention", line, "attention")["t"].split(",")[0])
+    stored = Numbers(course_page).planes(number)
+    assert (exact < 2.0**-25).any()  # too small for 16 bits
+    assert torch.equal(stored == 0, exact == 0)
+
+
+def test_an_unknown_piece_is_explained_where_there_is_one(mini: TextClassificationPipeline, course_page: str) -> None:
+    said = "[UNK] stands for what the vocabulary does not have."
+    assert said in page(explain("\U0001f60d", mini))
+    assert said not in course_page
+
+
 def test_stored_attention_rows_sum_to_1_in_every_block(course: Explanation, course_page: str) -> None:
     line, numbers = line_of("attention = F.softmax"), Numbers(course_page)
     tensors = card(course_page, "MultiHeadSelfAttention", line, "attention")["t"].split(",")

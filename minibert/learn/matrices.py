@@ -17,6 +17,7 @@ from .listing import Explanation, Shown
 
 SMALL = 1024
 MASKED = 1e30  # further from 0 there is no score, only the number that hides padding
+TINY = 2.0**-24  # the smallest number above 0 that float16 has
 TOKEN_AXES = "tokens", "query", "key"
 SHADES = 16  # of each colour
 NEGATIVE, POSITIVE, NO_NUMBER = b"\x2f\x7d\xe1", b"\xe0\x6a\x12", b"\x8a\x8a\x8a"  # as in page.css
@@ -127,7 +128,8 @@ class Store:
             codes = ((values.abs() / unit * 126).sqrt() * values.sign()).round().clamp(-127, 127)
             values = torch.where(codes.isnan(), -128.0, codes).to(torch.int8)
         else:
-            values = values.to(getattr(torch, kind))
+            exact, values = values, values.to(getattr(torch, kind))
+            values = torch.where((values == 0) & (exact != 0), TINY * exact.sign().to(values.dtype), values)  # not 0 stays not 0
         data = bytes(values.contiguous().view(torch.uint8).tolist())
         if data not in self._places:
             self._places[data] = len(self._data)

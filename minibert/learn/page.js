@@ -6,6 +6,7 @@ const shown = JSON.parse($("shown").textContent);
 const bytes = Uint8Array.from(atob($("numbers").textContent), (c) => c.charCodeAt(0));
 const view = new DataView(bytes.buffer);
 const SHADES = 16, MASKED = 1e30, CELLS = 1024;
+const TINY = 6e-8;  // where 16 bits end: a smaller number that is not 0 is kept as the smallest
 const TOKEN_AXES = ["tokens", "query", "key"];
 let block = 0;
 
@@ -39,13 +40,15 @@ function valueAt(form, kept, plane, row, column) {
   return Math.abs(value) > MASKED ? Math.sign(value) * Infinity : value;
 }
 
-/** A number in as many digits as are worth reading: 8 bits hold no more than three. */
+/** A number in as many digits as it was kept in. */
 function written(value, form) {
-  const digits = form?.kind === "int8" ? 3 : 4;
+  const digits = { int8: 2, float16: 3 }[form?.kind] ?? 4;
+  if (form?.kind === "float16" && value && Math.abs(value) < TINY) return value > 0 ? "<6e-8" : ">-6e-8";
   if (Number.isNaN(value)) return "not a number";
   if (value === -Infinity) return "masked";
   if (value === Infinity) return "infinite";
-  return Number.isInteger(value) ? String(value) : Math.abs(value) < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(digits)));
+  if (Number.isInteger(value)) return String(value);
+  return Math.abs(value) < 1e-4 ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
 }
 
 /** Blue below 0, orange above, clear at 0, so that it suits light and dark. */
@@ -156,7 +159,9 @@ function open(card) {
   const facts = [".shape", ".dtype", ".range"].map((part) => card.querySelector(part).textContent).join(" · ");
   const said = [facts];
   if (form.left.length) said.push(`Shown here: ${form.left.join(", ")}. The range is of the complete tensor.`);
-  if (form.kind === "int8") said.push(`The numbers below are rounded: the largest by up to ${written(tensor.unit)}, smaller ones by less.`);
+  if (form.kind === "int8")
+    said.push(`Kept in 8 bits: the largest number is rounded by up to ${written(tensor.unit)}, smaller ones by less. The terminal has exact ones.`);
+  if (form.kind === "float16") said.push("Kept in 16 bits: each number is good to three digits.");
   if (tensor.other) said.push(`Beside it ${shown.against}: ${tensor.other.verdict}.`);
 
   const where = ` in line ${card.closest(".row").querySelector(".no").textContent}` + (card.dataset.t.includes(",") ? `, block ${block}` : "");
@@ -164,7 +169,8 @@ function open(card) {
   const close = make("button", { type: "button", textContent: "Close", onclick: () => dialog.close() });
   const plane = make("select");
   for (let number = 0; number < form.sizes[0]; number++) plane.append(make("option", { value: number, textContent: number }));
-  const chooser = make("p", { hidden: form.sizes[0] < 2 }, make("label", {}, form.axes[0] === "heads" ? "Head " : "First axis ", plane));
+  const chooser = make("p", { hidden: form.sizes[0] < 2 }, make("label", {}, form.axes[0] === "heads" ? "Head " : `Unnamed axis of ${form.sizes[0]}, counted from 0: `, plane));
+  if (form.axes[0] === "heads" && $("attention-head")) plane.value = $("attention-head").value;
   const maps = make("div", { className: "maps" }), tables = make("div");
   const readout = make("output", {}, "Point at the map, or focus it and use the arrow keys, to read single numbers.");
   dialog.replaceChildren(
@@ -236,12 +242,13 @@ function heatMap(form, plane, { who, value, full }, read, count) {
   box.onfocus = () => { if (box.matches(":focus-visible")) go(row, column); };
   box.onkeydown = (event) => {
     const by = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -columns], End: [0, columns] }[event.key];
+    if (by || [" ", "PageUp", "PageDown"].includes(event.key)) event.preventDefault();  // the page behind stays where it is
     if (!by) return;
-    event.preventDefault();
     go(row + by[0], column + by[1]);
     cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
   };
-  const caption = count > 1 ? `${who}, full colour at ${written(full)}` : `full colour at ${written(full)} and beyond`;
+  const axes = form.axes[1] && form.axes[2] ? `${plain(form.axes[1])} down, ${plain(form.axes[2])} across; ` : "";
+  const caption = count > 1 ? `${who}, full colour at ${written(full)}` : `${axes}full colour at ${written(full)} and beyond`;
   return make("figure", {}, make("figcaption", {}, caption), box);
 }
 

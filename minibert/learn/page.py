@@ -110,7 +110,9 @@ Choose a block, and click a tensor, or press Enter on it, to see its numbers.</p
 <main>
 {"".join(_step(number, name, content) for number, (name, content) in enumerate(steps, 1))}
 </main>
-<footer><p>Made by minibert from the source that it ran. Nothing on this page was fetched.</p></footer>
+<footer><p>Made by minibert from the source that it ran. Nothing on this page was fetched. Matrices of query × key are kept
+in 16 bits, wider ones in 8: their dialogs say how far that rounds. Smallest, largest and mean are of the complete
+tensors.</p></footer>
 <dialog id="full" aria-labelledby="full-name"></dialog>
 <p id="status" class="unseen" role="status"></p>
 <script type="application/json" id="shown">{_json(data)}</script>
@@ -161,10 +163,6 @@ def _notes(explanation: Explanation, store: Store) -> Iterator[str]:
         )
     if store.cut:
         yield f"To stay below 1.2 MB, the page holds a part of wide matrices alone: {', '.join(store.cut)}."
-    yield (
-        "Matrices of query × key are kept in 16 bits. Those with many numbers a token are kept in 8 bits: their numbers are "
-        "rounded, and their dialog says how far. Smallest, largest and mean are of the complete tensors, unrounded."
-    )
 
 
 def _chooser(explanation: Explanation) -> str:
@@ -188,8 +186,10 @@ def _tokens(explanation: Explanation, store: Store) -> str:
     )
     more = len(explanation.tokens) - store.tokens
     rest = f"<p>… and {more} more, which are not shown.</p>" if more > 0 else ""
+    unknown = "[UNK] stands for what the vocabulary does not have. " if "[UNK]" in dict(explanation.tokens) else ""
     return f"""<p>Each piece has a number, its row in the table of word embeddings. ## continues a word; [CLS] and [SEP] mark
-the beginning and the end. These {len(explanation.tokens)} numbers are all that the model is told.</p>
+the beginning and the end. {unknown}These {len(explanation.tokens)} numbers, and a mask that says which of them are padding,
+are all that the model is told.</p>
 <ol class="tokens" start="0">{pieces}</ol>{rest}"""
 
 
@@ -217,12 +217,14 @@ def _attention_table(maps: list[Shown], explanation: Explanation, store: Store) 
     ]
     rows = "".join(f'<tr><th scope="row">{token}</th>{"".join(row)}</tr>' for token, row in zip(tokens, cells, strict=True))
     heads = "".join(f'<option value="{head}">{head}</option>' for head in range(len(weights)))
+    more = len(explanation.tokens) > store.tokens
+    cut = f"; the first {store.tokens} of {len(explanation.tokens)} tokens, so that rows need not sum to 1" if more else ""
     return f"""<p>How much each token (row) took from each token (column) in one block and head. Attention weights are not an
 explanation of the answer: they say what was mixed, not what decided.</p>
 <p class="choice" id="attention-choice" hidden><label>Head <select id="attention-head">{heads}</select></label></p>
 <div class="scroll" tabindex="0" role="region" aria-label="Attention weights">
 <table id="attention" data-t="{",".join(str(store.number[id(one)]) for one in maps)}">
-<caption>Block <b class="block">0</b>, head <b id="attention-shown">0</b>; the row is the query, the column the key</caption>
+<caption>Block <b class="block">0</b>, head <b id="attention-shown">0</b>; the row is the query, the column the key{cut}</caption>
 <thead><tr><td></td>{top}</tr></thead><tbody>{rows}</tbody></table></div>"""
 
 
@@ -233,8 +235,9 @@ def _answer(explanation: Explanation) -> str:
         f'<td><meter min="0" max="1" value="{p:.4f}" aria-label="probability of {visible(label)}"></meter></td></tr>'
         for label, logit, p in explanation.labels
     )
-    loss = f"""The line of the loss, in the head above, takes <b><bdi>{visible(explanation.right)}</bdi></b> for the right
-label.""" if any(record.variable == "loss" for record in explanation.records) else ""
+    right = f"takes <b><bdi>{visible(explanation.right)}</bdi></b> for the right label"
+    known = any(record.variable == "loss" for record in explanation.records)
+    loss = f"The line of the loss, in the class of the classifier, {right}." if known else ""
     return f"""<p>Softmax turns the logits into probabilities, and the label with the highest is the answer. {loss}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Labels"><table class="labels">
 <thead><tr><th scope="col">label</th><th scope="col">logit</th><th scope="col">probability</th><td></td></tr></thead>

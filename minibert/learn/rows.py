@@ -28,7 +28,9 @@ def part_rows(part: Part, explanation: Explanation, store: Store) -> str:
         said.append(f"<p>{visible(definition.docstring.partition(chr(10))[0])}</p>")
     place = visible(f"{Path(part.source.file).name}, lines {part.line} to {part.end_line}")
     if any(one.turn is not None for one in part.shown):
-        place += f' · <span class="of-block">block <b class="block">0</b> of {explanation.n_blocks}, counted from 0</span>'
+        loops = all(one.record.call.block is None for one in part.shown)
+        says = "the loop shows" if loops else "this is"
+        place += f' · {says} <span class="of-block">block <b class="block">0</b> of {explanation.n_blocks}, counted from 0</span>'
     said.append(f'<p class="place">{place}</p>')
     if any(one.record.variable == "loss" for one in part.shown):
         right = f"<b><bdi>{visible(explanation.right)}</bdi></b>"

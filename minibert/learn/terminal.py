@@ -81,7 +81,7 @@ class _Listing:
             yield from wrapped(self.spelt(told.against), "beside ", "       ")
         yield ""
         yield from wrapped(
-            "The model's own source, in the order in which the text runs through it. Below a line stand the tensors that it "
+            "The model's own source, each part before what puts the parts together. Below a line stand the tensors that it "
             "made: axes with their sizes, and the type; a few of the values, behind the index that picks them; and how all "
             "values spread from the lowest to the highest."
         )
@@ -95,6 +95,8 @@ class _Listing:
             yield from wrapped(self.spelt(token), f"{position:8} {index:7}  ", 18 * " ")
         if len(told.tokens) > TOKENS:
             yield f"       {self.dots} and {len(told.tokens) - TOKENS:,} more"
+        if "[UNK]" in dict(told.tokens):
+            yield "[UNK] stands for what the vocabulary does not have."
         if told.left_out > 0:
             yield from wrapped(
                 f"The text is longer than the model can read: {told.left_out:,} more tokens were cut off at its end."
