@@ -154,6 +154,13 @@ def test_the_way_goes_from_the_text_to_the_label(told):
     assert "Turns each token id into a vector that says which word it is" in listing
 
 
+def test_a_block_says_what_it_reads(told):
+    """The sections before it end with something else: the parts come before the class that joins them."""
+    assert "It reads the embeddings." in told.listing().replace("\n", " ")
+    third = told.listing(3).replace("\n", " ")
+    assert "Here is block 3, its parts before the class that joins them. It reads what block 2 made, which is folded." in third
+
+
 def test_the_numbers_are_the_models(told, reference):
     model, inputs, output = reference
     listing = told.listing()

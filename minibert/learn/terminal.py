@@ -55,6 +55,8 @@ class _Listing:
         for part in self.explanation.parts:
             if inside and not _in_block(part):
                 yield from self.folded()
+            if _in_block(part) and not inside:
+                yield from self.block_begins()
             inside = _in_block(part)
             yield from self.part(part)
         yield from self.answer()
@@ -204,6 +206,11 @@ class _Listing:
         if tensor.dtype.is_floating_point and tensor.numel() > VALUES:
             notes = [f"mean {_number(drawn.mean().item())}", f"std {_number(drawn.std().item())}", *notes]
         return f"{_value(low, tensor.dtype)} {bars} {_value(high, tensor.dtype)}   {', '.join(notes)}".rstrip()
+
+    def block_begins(self) -> Iterator[str]:
+        reads = f"what block {self.block - 1} made, which is folded" if self.block else "the embeddings"
+        yield ""
+        yield from wrapped(f"Here is block {self.block}, its parts before the class that joins them. It reads {reads}.")
 
     def folded(self) -> Iterator[str]:
         count = self.explanation.n_blocks
