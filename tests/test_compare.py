@@ -207,6 +207,24 @@ def test_the_page_shows_both_models(small, monkeypatch, capsys, tmp_path):
     assert len(content.encode()) <= 1_200_000
 
 
+def test_a_page_is_made_of_a_variant_whose_shape_comments_are_wrong(small, monkeypatch, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from minibert.model import FeedForward\n"
+        "class Mine(FeedForward):\n"
+        "    def forward(self, x):\n"
+        "        hidden = self.lin1(x) * 1.01  # (batch, hidden_dim)\n"
+        "        hidden = self.activation(hidden).transpose(0, 1).contiguous()  # (batch, tokens, hidden_dim)\n"
+        "        return self.lin2(hidden.transpose(0, 1))\n"
+    )
+    page = tmp_path / "page.html"
+    for texts in (("Fine.",), ("Fine.", "I hate this so much!", "ok")):
+        arguments = *texts, "--model", small, "--swap", f"FeedForward={tmp_path}/mine.py:Mine", "--html", page
+        status, out, _ = call(monkeypatch, capsys, *arguments)
+        assert status == 1
+        assert "mine.py, line 4" in out
+        assert "(batch, hidden_dim)" in page.read_text()
+
+
 RAISES = """from minibert.model import FeedForward
 class Mine(FeedForward):
     def forward(self, x):

@@ -19,6 +19,7 @@ from variants import VARIANTS
 import minibert.model
 from minibert import DistilBertConfig
 from minibert.learn.divergence import compare, run
+from minibert.learn.likeness import close
 from minibert.learn.swap import swap
 
 SOURCE = Path(minibert.model.__file__).read_text(encoding="utf-8")
@@ -296,12 +297,14 @@ def test_the_numbers_are_those_of_the_place_and_of_the_right_partner(models):
     assert spot.ours == pytest.approx(contexts[sentence, 3 - head, token, number].item(), rel=1e-6)
 
 
+def projections(attention, hidden_states):
+    shape = (*hidden_states.shape[:2], attention.n_heads, attention.head_dim)
+    return (layer(hidden_states).view(shape).transpose(1, 2) for layer in (attention.q_lin, attention.k_lin, attention.v_lin))
+
+
 class HeadsSwapped(minibert.model.MultiHeadSelfAttention):
     def forward(self, hidden_states, attention_mask=None):
-        shape = (*hidden_states.shape[:2], self.n_heads, self.head_dim)
-        queries = self.q_lin(hidden_states).view(shape).transpose(1, 2)
-        keys = self.k_lin(hidden_states).view(shape).transpose(1, 2)
-        values = self.v_lin(hidden_states).view(shape).transpose(1, 2)
+        queries, keys, values = projections(self, hidden_states)
         scores = queries @ keys.transpose(2, 3) / self.head_dim**0.5
         scores = scores.masked_fill(attention_mask[:, None, None, :] == 0, torch.finfo(scores.dtype).min)
         attention = scores.softmax(-1)
@@ -343,10 +346,7 @@ def test_the_place_is_at_real_tokens_unless_padding_alone_differs(models, tmp_pa
 
 class MaskOnQueries(minibert.model.MultiHeadSelfAttention):
     def forward(self, hidden_states, attention_mask=None):
-        shape = (*hidden_states.shape[:2], self.n_heads, self.head_dim)
-        queries = self.q_lin(hidden_states).view(shape).transpose(1, 2)
-        keys = self.k_lin(hidden_states).view(shape).transpose(1, 2)
-        values = self.v_lin(hidden_states).view(shape).transpose(1, 2)
+        queries, keys, values = projections(self, hidden_states)
         scores = queries @ keys.transpose(2, 3) / self.head_dim**0.5
         padding = attention_mask[:, None, :, None] == 0
         scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)  # (batch, heads, query, key)
@@ -375,6 +375,12 @@ class WrongComment(minibert.model.FeedForward):
     def forward(self, x):
         hidden = self.lin1(x) * 2  # (batch, hidden_dim, tokens)
         return self.lin2(self.activation(hidden))
+
+
+def test_a_number_is_not_close_to_infinity():
+    one, other = torch.tensor([1.0, -torch.inf, torch.nan]), torch.tensor([-torch.inf, -torch.inf, torch.nan])
+    assert close(one, other).tolist() == [False, True, True]
+    assert close(other, one).tolist() == [False, True, True]
 
 
 def test_what_does_not_run_in_float64_is_compared_all_the_same(models):

@@ -127,7 +127,8 @@ def compare(
     try:
         ours_on_tape = _tape(ours_exact, inputs)
     except RuntimeError:  # such as a step that computes in float16 and hands its result on as float32
-        return Comparison(stages, "no float64", None, (), theirs_on_tape)
+        fails = any(stage.fails for stage in stages)
+        return Comparison(stages, "no float64" if fails else "", None, (), theirs_on_tape)
     comparison = Comparison(stages, "", None, ours_on_tape, theirs_on_tape)
     if comparison.first is None:
         return comparison
@@ -183,7 +184,7 @@ def _given(model: nn.Module, reference: Stages) -> Iterator[Stages]:
     """
     given: Stages = {}
 
-    def replace(stage: str, output: Any) -> Any:
+    def feed(stage: str, output: Any) -> Any:
         made, *rest = output if isinstance(output, tuple) else (output,)
         axes, theirs = reference[stage]
         given[stage] = (axes, made)
@@ -203,7 +204,7 @@ def _given(model: nn.Module, reference: Stages) -> Iterator[Stages]:
     stages = {"distilbert.embeddings": "embeddings"}
     stages |= {f"distilbert.transformer.layer.{n}": f"block {n}, output" for n in range(len(reference))}
     hooks = [
-        modules[path].register_forward_hook(lambda _module, _args, output, stage=stage: replace(stage, output))
+        modules[path].register_forward_hook(lambda _module, _args, output, stage=stage: feed(stage, output))
         for path, stage in stages.items() if path in modules
     ]
     hooks += [modules["distilbert"].register_forward_hook(keep), model.register_forward_hook(keep_logits)]

@@ -31,7 +31,8 @@ def differences(
 
 def close(ours: Tensor, theirs: Tensor, axes: Axes = (), mask: Tensor | None = None) -> Tensor:
     """For each number of two tensors of one shape, whether it is the same but for the rounding of float64."""
-    return differences(ours, theirs, axes, mask) <= SAME * (1 + theirs.double().abs())
+    apart = differences(ours, theirs, axes, mask)
+    return (apart == 0) | apart.isfinite() & (apart <= SAME * (1 + theirs.double().abs()))
 
 
 def place_of(apart: Tensor, axes: Axes) -> dict[str, int]:

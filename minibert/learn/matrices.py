@@ -59,7 +59,7 @@ class Store:
 
     def _add(self, shown: Shown) -> dict[str, Any]:
         record = shown.record
-        axes, whole = _without_single(record.axes, record.tensor)
+        axes, whole = _without_single(record.labels, record.tensor)
         along = self._token_axes(axes, whole)
         others = [axis for axis in range(whole.dim()) if axis not in along]
         square = whole.dim() > 1 and along[-2:] == [whole.dim() - 2, whole.dim() - 1]
@@ -90,7 +90,7 @@ class Store:
         kept, difference = whole[part], None
         tensor = {"form": self.forms.index(form), "range": self._range(record.tensor), **self._keep(kept.permute(order), kind)}
         if shown.beside is not None:
-            _, other = _without_single(record.axes, shown.beside.tensor)
+            _, other = _without_single(record.labels, shown.beside.tensor)
             difference = other[part] - kept
             verdict = "agrees" if shown.beside.agrees else "differs"
             tensor["other"] = {
@@ -138,9 +138,9 @@ class Store:
         return {"at": self._places[data], "unit": float(f"{unit:.7g}"), "full": float(f"{full:.4g}")}
 
 
-def _without_single(axes: tuple[str, ...] | None, tensor: Tensor) -> tuple[list[str], Tensor]:
+def _without_single(axes: tuple[str, ...], tensor: Tensor) -> tuple[list[str], Tensor]:
     """Names of the axes ("" where unknown) and the tensor, without the axes of one sentence; three of them at most."""
-    names = list(axes or [""] * tensor.dim())
+    names = list(axes)
     gone = [axis for axis, size in enumerate(tensor.shape) if size == 1 and names[axis] in ("batch", "1", "")]
     names = [name for axis, name in enumerate(names) if axis not in gone]
     tensor = tensor.cpu().float().squeeze(gone)

@@ -112,7 +112,7 @@ def _card(group: dict[int | None, Shown], store: Store) -> str:
     shown = group.get(None) or group.get(0) or next(iter(group.values()))
     tensor, (kept, difference) = store.tensors[store.number[id(shown)]], store.kept[store.number[id(shown)]]
     record = shown.record
-    sizes = zip(record.axes or ("",) * record.tensor.dim(), record.tensor.shape, strict=True)
+    sizes = zip(record.labels, record.tensor.shape, strict=True)
     named = (f"{axis}\xa0{size}" if axis and not axis.isdigit() else str(size) for axis, size in sizes)
     facts = [
         f'<b class="name">{visible(record.name)}</b>',

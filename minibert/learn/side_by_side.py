@@ -23,7 +23,7 @@ def side_by_side(
     """
     def row(tensor: Tensor, axes: Axes | None) -> Tensor:
         """The sentence's part of a tensor; of one without a batch axis, such as the positions, all."""
-        batched = axes[0] == "batch" if axes else tensor.dim() > 0 and tensor.shape[0] == size
+        batched = tensor.dim() > 0 and tensor.shape[0] == size and (not axes or axes[0] == "batch")
         return tensor[sentence : sentence + 1] if batched else tensor
 
     size = comparison.ours[0].tensor.shape[0]

@@ -90,6 +90,12 @@ class Record:
     def name(self) -> str:
         return self.variable or self.expression
 
+    @property
+    def labels(self) -> Axes:
+        """A name for each axis: the promised one, or "" where none is promised, or as many as cannot be right."""
+        known = self.axes is not None and len(self.axes) == self.tensor.dim()
+        return self.axes if self.axes is not None and known else ("",) * self.tensor.dim()
+
 
 class Tape:
     """Records what happens in the model's own source files between `with` and its end, in this thread alone.

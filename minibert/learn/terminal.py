@@ -153,9 +153,8 @@ class _Listing:
     def tensor(self, one: Shown) -> Iterator[str]:
         """A variable in three lines, an argument in two, a part of a statement in one."""
         record, tensor = one.record, one.record.tensor
-        sizes = [str(size) for size in tensor.shape]
-        if record.axes is not None and len(record.axes) == len(sizes):
-            sizes = [size if axis == size else f"{axis} {size}" for axis, size in zip(record.axes, sizes, strict=True)]
+        named = zip(record.labels, map(str, tensor.shape), strict=True)
+        sizes = [size if axis in ("", size) else f"{axis} {size}" for axis, size in named]
         name = self.spelt(shortened(record.name, self.dots))
         head = f"{name}  ({', '.join(sizes)})  {str(tensor.dtype).removeprefix('torch.')}"
         if one.turn is not None and record.call.block is None:
