@@ -596,6 +596,24 @@ def test_a_hostile_sentence_adds_no_element(browser: Browser) -> None:
     assert browser.run("return getComputedStyle(document.querySelector('dialog tbody bdi')).unicodeBidi") == "isolate"
 
 
+def test_the_dialog_takes_over_the_head_and_says_what_16_bits_cannot(browser: Browser, course: Explanation) -> None:
+    browser.open("course.html")
+    attention = record(course, line_of("attention = F.softmax"), "attention", block=0)[0]
+    head = int(attention.flatten(1).min(1).values.argmin())
+    row, column = divmod(int(attention[head].argmin()), len(course.tokens))
+    assert 0 < attention[head, row, column] < 6e-8
+    browser.run("const s = document.querySelector('#attention-head'); s.value = arguments[0]; s.onchange()", head)
+    browser.run(f"({CARD}).click()", "attention")
+    assert browser.run(f"return {HEAD}.value") == str(head)
+    cell = "return document.querySelector('dialog tbody').rows[arguments[0]].cells[arguments[1]].textContent"
+    assert browser.run(cell, row, column + 1) == "<6e-8"
+    assert browser.run("return document.querySelector('figcaption').textContent").startswith("query down, key across")
+    before = browser.run("document.querySelector('.heat').parentElement.focus(); return window.scrollY")
+    browser.press("\ue00d")  # the space bar
+    browser.press("\ue00f")  # page down
+    assert browser.run("return window.scrollY") == before
+
+
 def test_both_models_stand_in_the_dialog(browser: Browser) -> None:
     browser.open("compared.html")
     browser.run("document.querySelector('#to-first').click()")
