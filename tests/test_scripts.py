@@ -26,6 +26,7 @@ from minibert import (
     pipeline,
     save_pretrained,
 )
+from minibert.bert import fold
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -74,7 +75,7 @@ def test_a_folded_bert_computes_berts_hidden_states_and_attention(bert, tmp_path
 
 def test_the_fold_itself_is_exact(bert):
     model, _ = bert
-    tensors = import_bert.fold({name: tensor.double() for name, tensor in model.state_dict().items()})
+    tensors = fold({name: tensor.double() for name, tensor in model.state_dict().items()})
     config = DistilBertConfig(vocab_size=50, dim=12, n_layers=2, n_heads=3, hidden_dim=20, max_position_embeddings=16)
     ours = DistilBertModel(config).double().eval()
     ours.load_state_dict(tensors)
