@@ -25,6 +25,7 @@ import torch
 from minibert.checkpoint import Checkpoint, locate, read_model, read_tokenizer
 from minibert.classify import default_checkpoint
 from minibert.learn.divergence import TIMES_THE_ROUNDING, Comparison, Stage, compare
+from minibert.learn.places import place_in_words
 from minibert.learn.side_by_side import side_by_side
 from minibert.learn.swap import parse, swap
 from minibert.model import DistilBertForSequenceClassification
@@ -96,27 +97,12 @@ def figure(number: float) -> str:
     return "NaN" if math.isinf(number) else f"{number:.1e}" if number else "0"
 
 
-def where(place: dict[str, int], tokens: list[list[str]], labels: dict[int, str]) -> str:
-    """A place in words; sentences are counted from 1, all else from 0, as in the tensors."""
-    words = []
-    sentence = place.get("batch")
-    if sentence is not None:
-        words.append(f"sentence {sentence + 1}")
-        for axis, role in (("tokens", "token"), ("query", "token"), ("key", "looking at token")):
-            if axis in place:
-                words.append(f"{role} {place[axis]} {tokens[sentence][place[axis]]!r}")
-    words += [f"{name} {place[axis]}" for axis, name in (("heads", "head"), ("dim", "dim")) if axis in place]
-    if "labels" in place:
-        words.append(f"label {labels[place['labels']]}")
-    return ", ".join(words)
-
-
 def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]], labels: dict[int, str]) -> Iterator[str]:
     """What is wrong, in a few lines: stage, line, place, and whose fault it is."""
     first, spot = next(stage for stage in stages if stage.fails), comparison.spot
     yield f"They part at: {first.name}"
     if first.name == "ids":
-        yield f"  at {where(first.place, tokens, labels)}; what follows was computed from minibert's ids in both models."
+        yield f"  at {place_in_words(first.place, tokens, labels)}; what follows was computed from minibert's ids in both models."
         return
     if first.verdict == "no gradient":
         yield "  The loss does not reach this parameter here; in the reference it does."
@@ -130,7 +116,7 @@ def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]]
         yield "  It inherits: what comes before it is off by less than is allowed, and that adds up."
     else:
         yield "  The stage itself is wrong: it differs even when it is given the reference's input."
-    yield f"  It differs most at {where(first.place, tokens, labels)}."
+    yield f"  It differs most at {place_in_words(first.place, tokens, labels)}."
     if comparison.finding == "rounding":
         yield "  In float64 the stage agrees: what differs is rounding, more of it than the reference has."
     if comparison.finding == "no float64":
@@ -140,7 +126,7 @@ def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]]
         yield f"  {found} is {Path(spot.file).name}, line {spot.line}, in {spot.function} ({spot.path or 'the classifier'}):"
         yield f"      {spot.text}"
         if spot.ours is not None:
-            at = where(spot.place, tokens, labels)
+            at = place_in_words(spot.place, tokens, labels)
             yield f"  In float64 {spot.name} is {spot.ours:.6g} {f'at {at}' if at else 'where it differs most'};"
             yield f"  what is most alike in the reference is {spot.theirs:.6g} there."
 

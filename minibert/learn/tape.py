@@ -169,25 +169,25 @@ class Tape:
         span = code.co_firstlineno, code.co_firstlineno, None, None
         statement, axes = source.statement_at(span[0]), source.argument_axes(code.co_qualname)
         for name in _argument_names(code):
-            for suffix, tensor in _leaves(frame.f_locals.get(name)):
+            for suffix, tensor in leaves(frame.f_locals.get(name)):
                 known = None if suffix else axes.get(name)
                 self._write(call, source, span, statement, name + suffix, name + suffix, known, tensor, argument=True)
 
     def _record(self, frame: FrameType, value: Any) -> None:
         stored, iterated = isinstance(value, _Stored), isinstance(value, TUPLE_ITERATOR)
         whole = value.tensor if stored else tuple(copy.copy(value)) if iterated else value  # looking uses an iterator up
-        leaves = list(_leaves(whole))
-        if not leaves:
+        parts = list(leaves(whole))
+        if not parts:
             return
         call, source, span = self._calls[frame], self._sources[frame.f_code.co_filename], _position(frame)
         text, named = source.text(span) + (" = …" if stored else ""), set()
         for use in source.uses(span, stored):
-            for suffix, tensor in _leaves(_follow(whole, use.steps)):
+            for suffix, tensor in leaves(_follow(whole, use.steps)):
                 variable = use.variable and use.variable + suffix
                 axes = None if suffix else use.axes
                 self._write(call, source, span, use.statement, variable, text + use.text + suffix, axes, tensor)
                 named.add(id(tensor))
-        for suffix, tensor in leaves:
+        for suffix, tensor in parts:
             if id(tensor) not in named and not iterated:
                 self._write(call, source, span, source.statement_at(span[0]), None, text + suffix, None, tensor)
 
@@ -252,7 +252,7 @@ def _positions(code: CodeType) -> list[tuple[int | None, int | None, int | None,
     return list(code.co_positions())
 
 
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
+def items(value: Any) -> Iterator[tuple[str, Any]]:
     """What a container holds, with what has to be written behind the container's name to get it."""
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -266,13 +266,13 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
             yield f".{field.name}", getattr(value, field.name, None)
 
 
-def _leaves(value: Any) -> Iterator[tuple[str, Tensor]]:
+def leaves(value: Any) -> Iterator[tuple[str, Tensor]]:
     """Every tensor in a value, with what has to be written behind the value's name to get it."""
     if isinstance(value, Tensor):
         yield "", value
     else:
-        for name, item in _items(value):
-            for suffix, tensor in _leaves(item):
+        for name, item in items(value):
+            for suffix, tensor in leaves(item):
                 yield name + suffix, tensor
 
 
