@@ -1,0 +1,94 @@
+"""A student's lines in the real function's place.
+
+    masking.py  ----> the student's forward, and behind it what comes after the gap in model.py
+
+The real lines and those of a known mistake are grafted in the same way, from a file in which they fill the gap.
+"""
+
+import ast
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .cut import Cut, function_in, nodes, resolve, without_docstring
+
+MADE = "_minibert_made"  # the name under which a grafted function hands out its variables
+BEHIND = 1_000_000  # is added to the line numbers of what comes after the gap: nobody takes them for the student's lines
+
+
+class DoesNotFit(ValueError):
+    """A file from which no answer can be read; says in one sentence why."""
+
+
+@dataclass(frozen=True)
+class Graft:
+    """A function that takes what the real one takes.
+
+    made      its variables at the end of the gap, one dict a call; [] where nothing comes after the gap
+    helpers   further attributes of its class
+    """
+
+    function: Callable[..., Any]
+    made: list[dict[str, Any]]
+    helpers: dict[str, Any]
+
+
+def graft(cut: Cut, text: str, file: str) -> Graft:
+    """Reads a file of an exercise.
+
+    file   its name, for messages and for whoever looks up its lines
+
+    Raises SyntaxError where it cannot be parsed, DoesNotFit where it holds no answer, and what running it raises.
+    """
+    tree = ast.parse(text, file)
+    function = function_in(tree, cut.qualname)
+    if function is None:
+        raise DoesNotFit(f"the file has no {cut.qualname}; wanted it as it was handed out, which `reset` brings back.")
+    has, wanted = (", ".join(arguments(one)) for one in (function, cut.function))
+    if has != wanted:
+        raise DoesNotFit(f"{cut.qualname} takes ({has}); wanted what it takes in the real source, ({wanted}).")
+    owner, _, name = cut.qualname.rpartition(".")
+    if owner and _constructor(tree, owner) != _constructor(cut.tree, owner):
+        raise DoesNotFit(f"{owner}.__init__ was changed; wanted it as it was, since {name} alone is put into the model.")
+    if cut.after:
+        if early := nodes(without_docstring(function.body), ast.Return):
+            wanted = " and ".join(cut.makes)
+            raise DoesNotFit(f"line {early[0].lineno} returns; wanted no return, but {wanted}, with which the source goes on.")
+        behind = [*ast.parse(f"{MADE}(locals())").body, *copy.deepcopy(cut.after)]
+        function.body += [ast.increment_lineno(statement, BEHIND) for statement in behind]
+    made: list[dict[str, Any]] = []
+    namespace: dict[str, Any] = {"__name__": "exercise", "__file__": file, MADE: lambda variables: made.append(dict(variables))}
+    exec(compile(tree, file, "exec"), namespace)
+    if not owner:
+        return Graft(namespace[name], made, {})
+    real, theirs = vars(getattr(cut.module, owner)), vars(namespace[owner])
+    return Graft(theirs[name], made, {key: value for key, value in theirs.items() if key not in real})
+
+
+@contextmanager
+def grafted(target: str, function: Callable[..., Any], helpers: dict[str, Any] | None = None) -> Iterator[None]:
+    """While this is open, a function stands in its target's place, and its helpers beside it."""
+    _, owner, name = resolve(target)
+    before = getattr(owner, name)
+    setattr(owner, name, function)
+    for key, value in (helpers or {}).items():
+        setattr(owner, key, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+        for key in helpers or {}:
+            delattr(owner, key)
+
+
+def arguments(function: ast.FunctionDef) -> list[str]:
+    """The names of what it takes."""
+    found = function.args
+    return [argument.arg for argument in [*found.posonlyargs, *found.args, *found.kwonlyargs]]
+
+
+def _constructor(tree: ast.Module, owner: str) -> str:
+    found = function_in(tree, f"{owner}.__init__")
+    return "" if found is None else ast.dump(found)
