@@ -1,0 +1,135 @@
+"""What answers are tried on: the lab's sentences in the model that ships, and the calls that it makes of a function.
+
+An answer is given what the real function is given in a right model, call by call, so that one mistake does not spoil what
+comes after it. All is computed in float64: numbers that differ there differ by a mistake, not by rounding.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import bundled, read_model, read_tokenizer
+from ..model import DistilBertForSequenceClassification
+from ..tokenizer import DistilBertTokenizer
+from .cut import Cut, resolve
+from .graft import grafted
+
+MODEL = "mini-sst2"
+SENTENCES = (  # the lab's two and a longer one, so that both of them are padded
+    "I've been waiting for a HuggingFace course my whole life.",
+    "I hate this so much!",
+    "It is neither as good nor as bad as those who have not yet seen it say.",
+)
+LABELS = (1, 0, 0)
+
+Values = dict[str, Any]  # what one call made, by name
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences that go through the model together.
+
+    inputs   input_ids (batch, tokens), and perhaps attention_mask (batch, tokens) and labels (batch)
+    tokens   the text of each token, one list a sentence
+    """
+
+    inputs: dict[str, Tensor]
+    tokens: list[list[str]]
+
+    @property
+    def mask(self) -> Tensor:
+        """(batch, tokens): 1 for a token, 0 for padding."""
+        return self.inputs.get("attention_mask", torch.ones_like(self.inputs["input_ids"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One call.
+
+    args, kwargs   what the function is given; it works on copies of the tensors. Where it trains something, a function that
+                   makes the arguments anew, for every run
+    wanted         what it has to make of that; {}: what the real function makes
+    after          what is to be seen of the arguments afterwards, where that is what they are for
+    place          the module that was called, "distilbert.transformer.layer.0.ffn", or ""
+    batch          the sentences that the numbers belong to, where they belong to any
+    """
+
+    args: tuple[Any, ...] | Callable[[], tuple[Any, ...]]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    wanted: Values = field(default_factory=dict)
+    after: Callable[[tuple[Any, ...]], Values] | None = None
+    place: str = ""
+    batch: Batch | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lab:
+    """The model in float64 and evaluation mode; three sentences padded together, and one of them alone, without a mask."""
+
+    model: DistilBertForSequenceClassification
+    tokenizer: DistilBertTokenizer
+    padded: Batch
+    single: Batch
+
+    def axis_of(self, batch: Batch | None) -> dict[int, str]:
+        """Size -> the axis that has it. In the padded batch no two axes have one size, but for queries and keys."""
+        if batch is None:
+            return {}
+        config, (sentences, tokens) = self.model.config, batch.mask.shape
+        sizes = {
+            "hidden_dim": config.hidden_dim, "dim": config.dim, "head_dim": config.dim // config.n_heads,
+            "heads": config.n_heads, "labels": config.num_labels, "tokens": tokens, "batch": sentences,
+        }  # fmt: skip
+        return {size: name for name, size in sizes.items()}
+
+    def classify(self, batch: Batch) -> Any:
+        """A run of the model; the padded batch, which has labels, hands out everything."""
+        everything = batch is self.padded
+        return self.model(**batch.inputs, output_hidden_states=everything, output_attentions=everything)
+
+
+@functools.cache
+def lab() -> Lab:
+    """Read once in a process."""
+    folder = bundled()[MODEL]
+    model, tokenizer = read_model(folder, DistilBertForSequenceClassification, torch.float64), read_tokenizer(folder)
+    padded = tokenizer(SENTENCES, padding=True, return_tensors="pt")
+    single = tokenizer([SENTENCES[1]], return_tensors="pt")
+    texts = [[tokenizer.convert_ids_to_tokens(row) for row in one["input_ids"]] for one in (padded, single)]
+    return Lab(
+        model,
+        tokenizer,
+        Batch({**padded, "labels": torch.tensor(LABELS)}, texts[0]),
+        Batch({"input_ids": single["input_ids"]}, texts[1]),
+    )
+
+
+def recorded(cut: Cut) -> Iterator[Case]:
+    """The calls that the model makes of a target while it classifies both batches."""
+    _, owner, name = resolve(cut.target)
+    real, calls = getattr(owner, name), []
+
+    def recorder(*args: Any, **kwargs: Any) -> Any:
+        calls.append(copied((args, kwargs)))
+        return real(*args, **kwargs)
+
+    paths = {id(module): path for path, module in lab().model.named_modules()}
+    for batch in (lab().padded, lab().single):
+        with torch.no_grad(), grafted(cut.target, recorder):
+            lab().classify(batch)
+        for args, kwargs in calls:
+            yield Case(args, kwargs, place=paths.get(id(args[0]), ""), batch=batch)
+        calls.clear()
+
+
+def copied(value: Any) -> Any:
+    """The same with every tensor copied; modules and all else stay what they are."""
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+        return value.detach().clone()
+    if type(value) in (tuple, list):
+        return type(value)(map(copied, value))
+    return {key: copied(item) for key, item in value.items()} if type(value) is dict else value

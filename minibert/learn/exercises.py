@@ -1,0 +1,140 @@
+"""What an exercise is, and where the course and an instructor's own are found.
+
+    Exercise(
+        "pooled", "minibert.model.DistilBertForSequenceClassification.forward",
+        first="pooled = self.pre_classifier(first)", last="pooled = F.relu(pooled)",
+        question="What does the classifier read of [CLS]?",
+    )
+
+The course itself is in course.py, the mistakes that a check knows are in bugs.py and bugs_by_hand.py.
+"""
+
+import difflib
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .bench import Case
+from .bugs import Mistake
+from .cut import Cut
+
+NAME = re.compile("[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A piece of the real source that a student writes anew.
+
+    name          as on the command line, "scaled-scores"; the student's file is scaled_scores.py
+    target        full name of the function: of minibert's own, or of PyTorch's (or another library's) with a stub for it
+    question      what to do and what to think about; paragraphs
+    first, last   how the first and the last line of the gap begin; without them the whole body is the gap
+    title, teaches, difficulty, needs     for the list: a line each, 1 to 3, the names of exercises that come before it
+    hints         one is given at a time; the last hint, what the real lines call, is made from the source
+    shows         what is compared at the end of the gap, as expressions in its variables, such as "scores.softmax(-1)";
+                  by default the variables that the source goes on with
+    stub          signature and docstring, for a target that has no lines here to be cut from
+    by_hand       operations of PyTorch that an answer may not call; by default the target's own, where there is a stub
+    cases         calls to try it on, beside those that the model makes of the target; `wanted` of a Case may be left out
+    in_model      whether the model calls the target
+    answer        what `solution` says where there are no real lines to show; or a function that says it of a student's file
+    page, judge   instead of a gap: what stands in the file below the question, and who says what is wrong with the names that
+                  the file defines and its text: a sentence, or None
+    """
+
+    name: str
+    target: str
+    question: str
+    first: str = ""
+    last: str = ""
+    title: str = ""
+    teaches: str = ""
+    difficulty: int = 1
+    needs: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
+    stub: str = ""
+    by_hand: tuple[str, ...] = ()
+    cases: Callable[[], list[Case]] | None = None
+    in_model: bool = True
+    answer: str | Callable[[str], str] = ""
+    page: Callable[[], str] | None = None
+    judge: Callable[[dict[str, Any], str], str | None] | None = None
+
+    @functools.cached_property
+    def cut(self) -> Cut:
+        return Cut(self.target, self.first, self.last, self.stub)
+
+
+@dataclass(frozen=True)
+class Course:
+    """Exercises in their order, and the mistakes that are known."""
+
+    exercises: tuple[Exercise, ...]
+    mistakes: tuple[Mistake, ...]
+
+    def find(self, name: str) -> Exercise:
+        """The exercise of that name. Raises ValueError, in one sentence, where there is none."""
+        found = next((one for one in self.exercises if one.name == name), None)
+        if found is None:
+            alike = difflib.get_close_matches(name, [one.name for one in self.exercises], n=1)
+            hint = f"did you mean {alike[0]}?" if alike else "`minibert exercise list` has them all."
+            raise ValueError(f"there is no exercise {name!r}; {hint}")
+        return found
+
+    def mistakes_in(self, exercise: Exercise) -> list[Mistake]:
+        """Those that can be made in the gap of an exercise."""
+        if exercise.judge:
+            return []
+        return [one for one in self.mistakes if one.exercise == exercise.name or _lies_in(one, exercise)]
+
+    def lines(self, mistake: Mistake, exercise: Exercise) -> str:
+        """What stands in the gap of an exercise, where the mistake is made."""
+        return mistake.body or mistake.planted(exercise.cut.solution)
+
+
+def course(file: str | Path | None = None) -> Course:
+    """The course, and an instructor's exercises behind it: the EXERCISES and MISTAKES of a Python file.
+
+    Raises ValueError or OSError, in one sentence, where the file cannot be used.
+    """
+    from .bugs import MISTAKES
+    from .bugs_by_hand import MISTAKES_BY_HAND
+    from .course import EXERCISES
+
+    own = run_file(Path(file)) if file else {}
+    exercises, mistakes = (*EXERCISES, *own.get("EXERCISES", ())), (*MISTAKES, *MISTAKES_BY_HAND, *own.get("MISTAKES", ()))
+    if file and not own.get("EXERCISES"):
+        raise ValueError(f"{file} has no EXERCISES; wanted a list of that name, see `minibert exercise new`.")
+    for one in exercises:
+        if not isinstance(one, Exercise) or not NAME.fullmatch(one.name):
+            name = one.name if isinstance(one, Exercise) else one
+            raise ValueError(f"{file} has the exercise {name!r}; wanted an Exercise with a name such as scaled-scores.")
+    for one, times in Counter([e.name for e in exercises] + [m.name for m in mistakes]).items():
+        if times > 1:
+            raise ValueError(f"{file} calls something {one!r}, and that name is taken; wanted another name.")
+    return Course(exercises, mistakes)
+
+
+def run_file(file: Path) -> dict[str, Any]:
+    """What a Python file defines. Raises OSError where it is not there, ValueError where it cannot be run."""
+    try:
+        code = compile(file.read_bytes(), str(file), "exec")
+        namespace: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
+        exec(code, namespace)
+    except OSError as error:
+        raise OSError(f"{file} cannot be read ({error.strerror}); wanted a Python file.") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+    return namespace
+
+
+def _lies_in(mistake: Mistake, exercise: Exercise) -> bool:
+    if not mistake.edit or exercise.stub or exercise.cut.module.__name__ != mistake.module:
+        return False
+    gap = exercise.cut.solution
+    return all(old in gap for old in mistake.edit[::2])

@@ -1,0 +1,100 @@
+"""Whether what a function made is of the right kind: type, axes, dtype, device; a wrong one is told by axis names."""
+
+from typing import Any
+
+from torch import Tensor
+
+from .bench import Case, lab
+from .exercises import Exercise
+from .places import axis_names, shape_hint, shape_in_words
+from .tape import items
+from .trial import axes_of
+from .trouble import Finding
+
+CHARACTERS = 60
+
+
+def parts_of(exercise: Exercise, case: Case, name: str, got: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
+    """The parts of a value that can be compared, beside the parts that were wanted: (name, got, wanted).
+
+    Raises Finding where they are not of one kind.
+    """
+    if isinstance(wanted, Tensor):
+        _check_tensor(exercise, case, name, got, wanted)
+        return [(name, got, wanted)]
+    if isinstance(wanted, float) and isinstance(got, (int, float)) and not isinstance(got, bool):
+        return [(name, float(got), wanted)]
+    if type(got).__name__ != type(wanted).__name__:  # by name, for a dataclass may have been defined twice
+        raise Finding("wrong kind", f"{quoted(name)} is {a(got)}; wanted {a(wanted)}.{which(exercise, case)}")
+    mine, theirs = dict(items(got)), dict(items(wanted))
+    if not mine and not theirs:
+        return [(name, got, wanted)]
+    if mine.keys() != theirs.keys():
+        raise Finding("wrong kind", f"{quoted(name)} has {_holds(got)}; wanted {_holds(wanted)}.{which(exercise, case)}")
+    return [part for key, value in theirs.items() for part in parts_of(exercise, case, name + key, mine[key], value)]
+
+
+def _check_tensor(exercise: Exercise, case: Case, name: str, got: Any, wanted: Tensor) -> None:
+    if not isinstance(got, Tensor):
+        raise Finding("wrong kind", f"{quoted(name)} is {a(got)}; wanted a tensor.{which(exercise, case)}")
+    if got.shape != wanted.shape:
+        axes = axes_of(exercise.cut, case, name, wanted)
+        theirs = axis_names(got.shape, lab().axis_of(case.batch), axes, wanted.shape)
+        hint = shape_hint(tuple(got.shape), tuple(wanted.shape), axes)
+        raise Finding(
+            "wrong kind",
+            f"{quoted(name)} has the axes {shape_in_words(got.shape, theirs)}; wanted {shape_in_words(wanted.shape, axes)}"
+            f"{f': {hint}' if hint else ''}.{which(exercise, case)}",
+        )
+    if got.dtype != wanted.dtype:
+        why = ""
+        if got.is_floating_point() and wanted.is_floating_point():
+            why = " A check computes in float64, and something in your lines sets another type, such as .float() or dtype=."
+        raise Finding("wrong kind", f"{quoted(name)} has the type {got.dtype}; wanted {wanted.dtype}.{why}{which(exercise, case)}")
+    if got.device != wanted.device:
+        raise Finding("wrong kind", f"{quoted(name)} is on {got.device}; wanted it on {wanted.device}, where its input is.")
+
+
+def which(exercise: Exercise, case: Case) -> str:
+    """Which call it was, as a line of its own; "" where there is nothing to tell them apart."""
+    if case.place:
+        number = next((part for part in case.place.split(".") if part.isdigit()), None)
+        alone = ", given one sentence without a mask" if case.batch is lab().single else ""
+        return f"\nThat was in {f'block {number}' if number else case.place}{alone}."
+    if case.batch is not None or callable(case.args):
+        return ""
+    names = [argument.arg for argument in exercise.cut.function.args.args]
+    return "\nThat was with " + ", ".join(f"{name} = {short(value)}" for name, value in zip(names, case.args, strict=False)) + "."
+
+
+def a(value: Any) -> str:
+    """A value's type, as in "it is a list"."""
+    if value is None:
+        return "None"
+    name = "tensor" if isinstance(value, Tensor) else type(value).__name__
+    return f"an {name}" if name[0] in "aeioAEIO" else f"a {name}"
+
+
+def quoted(name: str) -> str:
+    return f"`{name}`"
+
+
+def short(value: Any) -> str:
+    """A value in a few words."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}" if value.numel() > 8 else str(value.tolist())
+    if isinstance(value, dict) and len(value) > 8:
+        return f"a dict of {len(value):,}"
+    words = repr(value)
+    return words if len(words) <= CHARACTERS else f"{words[: CHARACTERS - 20]} … {words[-15:]}"
+
+
+def _holds(value: Any) -> str:
+    found = dict(items(value))
+    if isinstance(value, (list, tuple)):
+        return f"{len(found)} entr{'y' if len(found) == 1 else 'ies'}" + (f", {short(value)}" if _plain(value) else "")
+    return f"the entries {', '.join(found)}" if len(found) <= 8 else f"{len(found)} entries"
+
+
+def _plain(value: Any) -> bool:
+    return all(isinstance(item, (str, int, float)) for item in value)

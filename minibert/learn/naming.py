@@ -1,0 +1,85 @@
+"""Which known mistake an answer is: the one that makes the very same numbers, or gradients."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .bench import Case, Values
+from .bugs import Mistake
+from .exercises import Course, Exercise
+from .trial import SAME_GRADIENT, Run, Trial, alike, cases_of, mistaken, real
+from .trouble import Finding
+
+
+class Naming:
+    """What can be said of an answer beyond that it is wrong, or right."""
+
+    def __init__(self, course: Course, exercise: Exercise, answer: Trial):
+        self.course, self.exercise, self.answer = course, exercise, answer
+        self._remarks: list[str] = []
+
+    @cached_property
+    def candidates(self) -> list[tuple[Mistake, Trial]]:
+        return [(one, mistaken(self.course, self.exercise, one)) for one in self.course.mistakes_in(self.exercise)]
+
+    def by_numbers(self, finding: Finding, runs: list[Run]) -> Finding:
+        """The finding with the name of the mistake that makes the same in every call; at padding too, if one does."""
+        found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
+        found = found or [mistake for mistake, trial in self.candidates if self._makes(trial, runs)]
+        return _finding(finding.stage, finding.text, "These are exactly the numbers of a known mistake", found)
+
+    def by_gradients(self, mine: dict[str, Tensor | None], steepest: float, text: str) -> Finding:
+        """The same for an answer with the right numbers and wrong gradients."""
+        found = [mistake for mistake, trial in self._right_in_numbers() if _same_gradients(trial, mine, steepest)]
+        return _finding("gradients", text, "This is a known mistake", found)
+
+    def by_dropout(self, case: Case, text: str) -> Finding:
+        """The same for one that drops nothing in training."""
+        found = [mistake for mistake, trial in self._right_in_numbers() if not trial.varies(case)]
+        return _finding("gradients", text, "This is a known mistake", found)
+
+    def add(self, remark: str) -> None:
+        self._remarks.append(remark)
+
+    def remarks(self) -> list[str]:
+        """What is to be said of an answer that passes: above all, that it is a mistake which no result shows."""
+        if not self.exercise.cut.after:
+            return self._remarks
+        names, case = tuple(self.exercise.cut.makes), cases_of(self.exercise)[0]
+
+        def made(trial: Trial) -> Values:
+            values = Trial(self.exercise, trial.answer, names).run(case).values
+            return {name: values[name] for name in names}
+
+        for mistake, trial in self.candidates:
+            if mistake.invisible and alike(made(self.answer), made(trial), self.exercise, case):
+                self.add(f"A remark: this is {mistake.name!r}. {mistake.sentence}\nNo result shows it: {mistake.invisible}")
+        return self._remarks
+
+    def _makes(self, trial: Trial, runs: list[Run], at_padding: bool = False) -> bool:
+        pairs = zip(cases_of(self.exercise), runs, strict=True)
+        return all(alike(trial.run(case).values, run.values, self.exercise, case, at_padding) for case, run in pairs)
+
+    def _right_in_numbers(self) -> list[tuple[Mistake, Trial]]:
+        with torch.no_grad():
+            right = [real(self.exercise).run(case) for case in cases_of(self.exercise)]
+            return [(mistake, trial) for mistake, trial in self.candidates if self._makes(trial, right)]
+
+
+def _same_gradients(trial: Trial, mine: dict[str, Tensor | None], steepest: float) -> bool:
+    for name, theirs in trial.gradients().items():
+        got = mine[name]
+        if (got is None) != (theirs is None):
+            return False
+        if got is not None and theirs is not None and not (got - theirs).abs().max().item() <= SAME_GRADIENT * steepest:
+            return False
+    return True
+
+
+def _finding(stage: str, text: str, words: str, found: list[Mistake]) -> Finding:
+    for mistake in found:
+        text += f"\n{words}, {mistake.name!r}:\n{mistake.sentence}"
+        if mistake.invisible:
+            text += f"\nNo number shows it: {mistake.invisible}"
+    return Finding(stage, text, found[0].name if found else "")

@@ -1,0 +1,212 @@
+"""A function in the place of an exercise's target: the real one, a student's, or one with a known mistake; all the same way."""
+
+import functools
+import inspect
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .bench import Case, Values, copied, lab, recorded
+from .bugs import Mistake
+from .cut import Cut, resolve
+from .exercises import Course, Exercise
+from .graft import Graft, arguments, graft, grafted
+from .handout import fill
+from .likeness import close
+from .places import name_in
+from .promises import Axes
+from .tape import items, leaves
+
+ROUNDING = 1e-6  # of a Python float, which may have been computed in float32
+RESULT = "result"  # what a function returns, where the source has no name for it
+SAME_GRADIENT = 1e-9  # of the steepest
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a call.
+
+    values    what it made, by name; where it raised, what it had made by the end of the gap
+    error     what it raised, or None
+    changed   which arguments it changed in place
+    """
+
+    values: Values
+    error: Exception | None
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A function that stands in the target's place.
+
+    shows   expressions in the function's variables that are compared at the end of the gap
+    """
+
+    exercise: Exercise
+    answer: Graft
+    shows: tuple[str, ...]
+
+    def run(self, case: Case, seed: int = 0) -> Run:
+        """Calls it on copies of a case's arguments; under one seed, dropout that is left on drops the same everywhere."""
+        trains = callable(case.args)
+        given = case.args() if callable(case.args) else case.args
+        args, kwargs = (given, {}) if trains else copied((given, case.kwargs))
+        torch.manual_seed(seed)
+        self.answer.made.clear()
+        values: Values = {}
+        result, error = None, None
+        try:
+            with torch.set_grad_enabled(trains):
+                result = self.function(*args, **kwargs)
+        except Exception as raised:
+            error = raised
+        made = self.answer.made[-1] if self.answer.made else {}
+        for expression in self.shows:
+            if name_in(expression) in made:
+                values[expression] = _evaluated(expression, made)
+        if error is None:
+            values |= _named(result, self.exercise.cut.returns) | (case.after(args) if case.after else {})
+        names = [*arguments(self.exercise.cut.function), *case.kwargs]
+        before, after = [*given, *case.kwargs.values()], [*args, *kwargs.values()]
+        changed = (name for name, one, other in zip(names, before, after, strict=False) if not _unchanged(one, other))
+        return Run(values, error, tuple(changed))
+
+    def function(self, *args: Any, **kwargs: Any) -> Any:
+        """The function itself; one that is written for a stub takes fewer arguments than PyTorch's, and gets no more."""
+        if self.exercise.stub:
+            takes = arguments(self.exercise.cut.function)
+            args, kwargs = args[: len(takes)], {name: value for name, value in kwargs.items() if name in takes}
+        return self.answer.function(*args, **kwargs)
+
+    def in_model(self) -> AbstractContextManager[None]:
+        """While this is open, the model calls it."""
+        _, owner, _ = resolve(self.exercise.target)
+        function = self.answer.function if inspect.isclass(owner) else self.function
+        return grafted(self.exercise.target, function, self.answer.helpers)
+
+    def gradients(self) -> dict[str, Tensor | None]:
+        """The gradient of the loss for each parameter, None where the loss does not reach it."""
+        names, parameters = zip(*lab().model.named_parameters(), strict=True)
+        torch.manual_seed(0)
+        with torch.enable_grad(), self.in_model():
+            loss = lab().classify(lab().padded).loss
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return dict(zip(names, found, strict=True))
+
+    def varies(self, case: Case) -> bool:
+        """Whether, in training, it makes other numbers under another seed: whether it drops anything itself."""
+        own = [module for module in called_module(case).children() if isinstance(module, nn.Dropout)]
+        for module in own:
+            module.train()
+        try:
+            one, other = self.run(case, seed=1).values, self.run(case, seed=2).values
+        finally:
+            for module in own:
+                module.eval()
+        return not alike(one, other, self.exercise, case)
+
+
+def real(exercise: Exercise) -> Trial:
+    """The real function."""
+    cut = exercise.cut
+    if exercise.stub:
+        _, owner, name = resolve(cut.target)
+        target = getattr(owner, name)
+        return Trial(exercise, Graft(target, [], {}), ())
+    return Trial(exercise, graft(cut, fill(cut, cut.solution), cut.module.__file__ or ""), shown(exercise))
+
+
+def mistaken(course: Course, exercise: Exercise, mistake: Mistake) -> Trial:
+    """The function with a mistake in the gap."""
+    return Trial(exercise, graft(exercise.cut, fill(exercise.cut, course.lines(mistake, exercise)), ""), shown(exercise))
+
+
+def shown(exercise: Exercise) -> tuple[str, ...]:
+    """What is compared at the end of the gap; nothing where the gap ends with the function."""
+    return (exercise.shows or tuple(exercise.cut.makes)) if exercise.cut.after else ()
+
+
+@functools.cache
+def cases_of(exercise: Exercise) -> tuple[Case, ...]:
+    """Every call that an answer is tried on, with what has to come out."""
+    found = []
+    with torch.no_grad():
+        for case in [*(recorded(exercise.cut) if exercise.in_model else ()), *(exercise.cases() if exercise.cases else ())]:
+            if not case.wanted:
+                run = real(exercise).run(case)
+                if run.error is not None:
+                    raise run.error
+                case = replace(case, wanted=run.values)
+            found.append(case)
+    return tuple(found)
+
+
+def called_module(case: Case) -> nn.Module:
+    """The module whose method a case calls; one without parts where it calls a plain function."""
+    first = None if callable(case.args) else case.args[0]
+    return first if isinstance(first, nn.Module) else nn.Identity()
+
+
+def axes_of(cut: Cut, case: Case, name: str, tensor: Tensor) -> Axes:
+    """The axes of a value: as the source promises them, else by their sizes; "" where nothing is known of one."""
+    known = cut.axes.get(name_in(name))
+    if known is not None and len(known) == tensor.dim():
+        return known
+    names = lab().axis_of(case.batch)
+    found = [names.get(size, "") for size in tensor.shape]
+    if found.count("tokens") == 2:
+        found[found.index("tokens")] = "query"
+        found[found.index("tokens")] = "key"
+    return tuple(found)
+
+
+def alike(one: Values, other: Values, exercise: Exercise, case: Case, at_padding: bool = False) -> bool:
+    """Whether two runs made the same; at padding too, or there left out."""
+    if one.keys() != other.keys():
+        return False
+    for name in one:
+        mine, theirs = dict(leaves(one[name])), dict(leaves(other[name]))
+        if mine.keys() != theirs.keys() or (not mine and not same_object(one[name], other[name])):
+            return False
+        for part, tensor in mine.items():
+            there = theirs[part]
+            if tensor.shape != there.shape or tensor.dtype != there.dtype:
+                return False
+            axes = axes_of(exercise.cut, case, name + part, there)
+            if not close(tensor, there, axes, case.batch.mask if case.batch and not at_padding else None).all():
+                return False
+    return True
+
+
+def same_object(one: Any, other: Any) -> bool:
+    """The same for what is no tensor: numbers may differ by float32's rounding."""
+    if isinstance(one, float) and isinstance(other, float):
+        return one == other or abs(one - other) <= ROUNDING * (1 + abs(other))
+    inside = [list(items(value)) for value in (one, other)]
+    if not inside[0] and not inside[1]:
+        return bool(one == other)
+    names = [[name for name, _ in found] for found in inside]
+    return names[0] == names[1] and all(same_object(a, b) for (_, a), (_, b) in zip(*inside, strict=True))
+
+
+def _evaluated(expression: str, variables: Values) -> Any:
+    """An exercise's expression in a student's variables; where that cannot be computed, the variable as it is."""
+    try:
+        return eval(expression, {"torch": torch}, variables)
+    except Exception:
+        return variables[name_in(expression)]
+
+
+def _named(result: Any, names: list[str]) -> Values:
+    """What a function returned, under the names that it has in the source."""
+    if isinstance(result, tuple) and len(result) == len(names) > 1:
+        return dict(zip(names, result, strict=True))
+    return {names[0] if len(names) == 1 else RESULT: result}
+
+
+def _unchanged(one: Any, other: Any) -> bool:
+    return all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(other), strict=True))

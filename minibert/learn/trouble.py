@@ -1,0 +1,114 @@
+"""What went wrong while a student's lines ran: their line, and the shapes of what it works on, by axis name."""
+
+import contextlib
+import errno
+import re
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from types import FrameType
+
+from torch import Tensor
+
+from .cut import GAP
+from .graft import BEHIND, DoesNotFit
+from .places import axis_names, shape_in_words
+
+SECONDS = 3  # of computing, for one call of a student's lines, which takes some hundredths of one
+ALLOCATION = re.compile(r"allocate (\d+) bytes")
+
+
+class Finding(Exception):
+    """The first thing that is wrong with an answer.
+
+    stage    one of check.STAGES
+    mistake  the name of the known mistake that it is, else ""
+    """
+
+    def __init__(self, stage: str, text: str, mistake: str = ""):
+        super().__init__(text)
+        self.stage, self.text, self.mistake = stage, text, mistake
+
+
+class TimeUp(BaseException):
+    """Raised in the midst of lines that have run for too long; says for how many seconds."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int = SECONDS) -> Iterator[None]:
+    """Raises TimeUp after so many seconds of computing, where the system can tell; waiting does not count."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise TimeUp(seconds)
+
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 0.1)  # and again, should somebody catch it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def own_frame(error: BaseException, file: str) -> tuple[FrameType, int] | None:
+    """The innermost place in a student's file from which an exception comes; None where it comes from elsewhere."""
+    found = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return found[-1] if found else None
+
+
+def trouble(error: BaseException, file: str, text: str, axis_of: Mapping[int, str]) -> Finding:
+    """An exception as a finding.
+
+    text      of the student's file
+    axis_of   size -> the axis that has it
+    """
+    if isinstance(error, Finding):
+        return error
+    if isinstance(error, DoesNotFit):
+        return Finding("does not run", _sentence(str(error)))
+    if isinstance(error, SyntaxError) and error.filename == file:
+        code = f":\n    {error.text.strip()}" if error.text and error.text.strip() else "."
+        return Finding("does not run", f"Line {error.lineno} cannot be parsed ({error.msg}){code}")
+    place = own_frame(error, file)
+    if place is None or place[1] >= BEHIND:
+        return Finding("does not run", f"It raised {_described(error)}")
+    frame, line = place
+    source = text.splitlines()[line - 1].strip() if line <= len(text.splitlines()) else ""
+    if isinstance(error, NotImplementedError) and source.startswith(GAP):
+        return Finding("not written", f"Not written yet: line {line} still says `{GAP}`.")
+    at = f"\n    {source}"
+    if isinstance(error, TimeUp):
+        text = f"Line {line} was still running after {error} seconds of computing; is that a loop without an end?{at}"
+        return Finding("does not answer", text)
+    if isinstance(error, SystemExit):
+        return Finding("does not answer", f"Line {line} ends the program, so nothing could be checked.{at}")
+    if isinstance(error, RecursionError):
+        return Finding("does not run", f"Line {line} calls itself without an end.{at}")
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return Finding("does not answer", f"Line {line} prints or writes more than a check has room for.{at}")
+    asked = ALLOCATION.search(str(error))
+    if asked or isinstance(error, MemoryError):
+        much = f"{int(asked[1]) / 1e9:,.0f} GB of memory, more" if asked else "more memory"
+        return Finding("does not answer", f"Line {line} asks for {much} than a check has to give.{at}")
+    return Finding("does not run", f"Line {line} raised {_described(error)}{at}{_shapes(source, frame, axis_of)}")
+
+
+def _shapes(source: str, frame: FrameType, axis_of: Mapping[int, str]) -> str:
+    """The tensors of that line with their axes."""
+    names = dict.fromkeys(re.findall(r"(?<![.\w])[A-Za-z_]\w*", source))
+    found = {name: frame.f_locals[name] for name in names if isinstance(frame.f_locals.get(name), Tensor)}
+    told = [f"{name} {shape_in_words(one.shape, axis_names(one.shape, axis_of))}" for name, one in found.items()]
+    return "\nThere, " + ", ".join(told) + "." if told else ""
+
+
+def _described(error: BaseException) -> str:
+    words = " ".join(str(error).split())
+    return _sentence(f"{type(error).__name__}: {words}" if words else type(error).__name__)
+
+
+def _sentence(words: str) -> str:
+    return words if words.endswith((".", "!", "?")) else words + "."
