@@ -1,4 +1,4 @@
-"""The command line: minibert classify | fetch | explain."""
+"""The command line: minibert classify | fetch | explain | exercise."""
 
 import argparse
 import json
@@ -18,14 +18,16 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Runs one command and exits: 0 when all went well, 1 after an error, 2 for a usage error, 130 after Ctrl-C."""
+    """Runs one command and exits: 0 when all went well, 1 after an error or for an answer that does not pass, 2 for a usage
+    error, 130 after Ctrl-C.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
     args = _parser().parse_args(arguments)
     try:
-        args.run(args)
+        status = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (OSError, ValueError, TypeError) as error:
         sys.stdout.flush()
         sys.exit(f"minibert: {_one_line(error)}")
-    sys.exit(0)
+    sys.exit(status)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +82,47 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
     explain.add_argument("--revision", help="branch, tag or commit on the Hub")
     explain.set_defaults(run=_explain, usage=explain)
+
+    exercise = commands.add_parser(
+        "exercise",
+        help="write the model anew, piece by piece, and be told what is wrong",
+        description="Exercises made of the model's own source: a piece is taken out, you write it, and a check says what is wrong.",
+    )
+    _exercise_parsers(exercise.add_subparsers(required=True, metavar="VERB"))
     return parser
+
+
+def _exercise_parsers(verbs: Any) -> None:
+    def verb(name: str, words: str, arguments: str = "name") -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        if "name" in arguments:
+            parser.add_argument("name", metavar="NAME", help="an exercise, as `minibert exercise list` has it, or its file")
+        if name != "new":
+            parser.add_argument("--course", metavar="FILE", help="a Python file with further EXERCISES and MISTAKES")
+        parser.set_defaults(run=_exercise, verb=name)
+        return parser
+
+    def folder(parser: argparse.ArgumentParser, option: str = "--in") -> None:
+        parser.add_argument(option, dest="folder", default=".", metavar="DIR", help="folder of your files; by default this one")
+
+    folder(verb("list", "show the course, in order, and what is done in a folder", ""))
+    folder(verb("start", "write the file of an exercise; what is there already is left alone"), "--to")
+    folder(verb("check", "say what is wrong with an answer, or that it is right"))
+    folder(verb("hint", "give one more hint"))
+    solution = verb("solution", "show the real lines, after asking")
+    folder(solution)
+    solution.add_argument("--yes", action="store_true", help="do not ask")
+    folder(verb("reset", "start anew; the old file is kept under another name"))
+    verb("new", "print a file to make an exercise of your own from", "")
+    grade = verb("grade", "check a folder of hand-ins, a folder in it for each student", "")
+    grade.add_argument("hand_ins", metavar="DIR", help="folder with a folder of exercise files for each student")
+    grade.add_argument("--json", action="store_true", help="one JSON object a hand-in and line, as they are done")
+
+
+def _exercise(args: argparse.Namespace) -> int:
+    from .learn import commands  # what only this command needs
+
+    return commands.run(args)
 
 
 def _classify(args: argparse.Namespace) -> None:

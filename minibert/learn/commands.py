@@ -1,0 +1,134 @@
+"""`minibert exercise`: list, start, check, hint, solution, reset for a student; new, grade for an instructor."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import indent
+
+from ..tokenizer import printable
+from . import sandbox
+from .columns import COLUMNS, wrapped
+from .exercises import Course, Exercise, course
+from .grade import grade
+from .workbook import Workbook, solution_of
+
+TEMPLATE = '''\
+"""Exercises of your own: `minibert exercise list --course FILE` has them behind minibert's."""
+
+from minibert.learn.bugs import Mistake
+from minibert.learn.exercises import Exercise
+
+EXERCISES = [Exercise(
+    "pooled", "minibert.model.DistilBertForSequenceClassification.forward",
+    first="pooled = self.pre_classifier(", last="pooled = self.dropout(",
+    question="What does the classifier read of [CLS]? Make `pooled` of `first`.",
+)]
+MISTAKES = []  # Mistake("name", "What it is and how to see it.", exercise="pooled", body="pooled = first")
+'''
+
+
+def run(args: argparse.Namespace) -> int:
+    """One command; returns the exit status: 1 where an answer does not pass. Raises OSError or ValueError in one sentence."""
+    if args.verb == "new":
+        print(TEMPLATE, end="")
+        return 0
+    known = course(args.course)
+    if args.verb == "grade":
+        return grade(known, args.course, Path(args.hand_ins), args.json)
+    if args.verb == "list":
+        return _list(known, Workbook(args.folder, args.course))
+    exercise, folder = _named(known, args.name, args.folder)
+    book = Workbook(folder, args.course)
+    verbs: dict[str, Callable[[Course, Workbook, Exercise], int]] = {
+        "start": _start, "check": _check, "hint": _hint, "reset": _reset,
+    }  # fmt: skip
+    return _solution(book, exercise, args.yes) if args.verb == "solution" else verbs[args.verb](known, book, exercise)
+
+
+def _named(known: Course, name: str, folder: str) -> tuple[Exercise, Path]:
+    """An exercise by its name or by its file, and the folder of that."""
+    path = Path(name)
+    if path.suffix == ".py":
+        return known.find(path.stem.replace("_", "-")), path.parent if folder == "." else Path(folder)
+    return known.find(name), Path(folder)
+
+
+def _list(known: Course, book: Workbook) -> int:
+    width = max(len(one.name) for one in known.exercises)
+    done = 0
+    for number, one in enumerate(known.exercises, start=1):
+        status = book.status(one)
+        done += status == "done"
+        head = f"{number:2}  {one.name:<{width}}  {'*' * one.difficulty:<3}  {one.title or one.target.rpartition('.')[2]}"
+        print(f"{head:<{COLUMNS - len(status) - 1}} {status}".rstrip())
+        after = f"; after {', '.join(one.needs)}" if one.needs else ""
+        for line in wrapped(f"{one.teaches or 'an exercise of your own'}{after}", " " * (width + 11), " " * (width + 11)):
+            print(line)
+    open_ones = [one for one in known.exercises if book.status(one) != "done"]
+    print(f"\n* to ***: difficulty. {done} of {len(known.exercises)} done in {printable(str(book.folder.resolve()))}.")
+    if open_ones:
+        verb = "check" if book.status(open_ones[0]) else "start"
+        print(f"Next: {_typed(book, verb, open_ones[0])}")
+    return 0
+
+
+def _start(known: Course, book: Workbook, exercise: Exercise) -> int:
+    print(f"{printable(str(book.start(exercise)))} is ready. Edit it, then: {_typed(book, 'check', exercise)}")
+    print(f"If you are stuck: {_typed(book, 'hint', exercise)}")
+    return 0
+
+
+def _check(known: Course, book: Workbook, exercise: Exercise) -> int:
+    file = book.file(exercise)
+    if not file.is_file():
+        raise ValueError(f"there is no {file}; `{_typed(book, 'start', exercise)}` writes it.")
+    result = sandbox.check(sandbox.Job(exercise, file, book.course_file))
+    report = result.report
+    book.note(exercise, report.passed)
+    if result.printed:
+        print(f"Your lines printed:\n{indent(result.printed, '  ')}\n")
+    print(f"{exercise.name}: {'right' if report.passed else report.stage}")
+    for line in report.text.splitlines():
+        code = line.startswith("    ")
+        for part in wrapped(printable(line), "  ", "      " if code else "  ", code=code):
+            print(part)
+    if report.passed:
+        later = [one for one in known.exercises if book.status(one) != "done"]
+        after = known.exercises.index(exercise)
+        following = next((one for one in later if known.exercises.index(one) > after), later[0] if later else None)
+        print(f"Next: {_typed(book, 'start', following)}" if following else "That was the last one.")
+    return 0 if report.passed else 1
+
+
+def _hint(known: Course, book: Workbook, exercise: Exercise) -> int:
+    for line in book.hint(exercise).splitlines():
+        print("\n".join(wrapped(line)))
+    return 0
+
+
+def _reset(known: Course, book: Workbook, exercise: Exercise) -> int:
+    kept = book.reset(exercise)
+    old = f" What was there is now {printable(str(kept))}." if kept else ""
+    print(f"{printable(str(book.file(exercise)))} is as it was handed out.{old}")
+    return 0
+
+
+def _solution(book: Workbook, exercise: Exercise, yes: bool) -> int:
+    if not yes:
+        print(f"Show the solution of {exercise.name}? [y/N] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline() if sys.stdin else ""
+        if not answer.endswith("\n"):
+            print(file=sys.stderr)
+        if answer.strip().lower() not in ("y", "yes"):
+            print("Not shown; `minibert exercise hint` gives one more hint, and --yes does not ask.", file=sys.stderr)
+            return 1
+    file = book.file(exercise)
+    print(solution_of(exercise, file.read_text(encoding="utf-8") if file.is_file() else ""))
+    return 0
+
+
+def _typed(book: Workbook, verb: str, exercise: Exercise) -> str:
+    command = printable(book.command(verb, exercise))
+    return command.replace(" --in ", " --to ") if verb == "start" else command
+

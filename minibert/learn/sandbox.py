@@ -1,0 +1,172 @@
+"""Runs a check in a process of its own, so that an endless loop, an exit, a giant allocation or a crash ends in a sentence.
+
+It keeps accidents away, not attacks: a student's lines may still read and write what whoever checks them may.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..tokenizer import printable
+from .check import Report, examine
+from .exercises import Exercise, course
+from .trial import cases_of
+
+WAIT = 20  # seconds from the start of a check to its answer, however it is spent; most take one
+MEMORY = 4 * 2**30  # bytes that an answer may take beyond what a check has anyway
+WRITTEN = 10 * 2**20  # bytes that it may print, or write to a file
+SHOWN = 20  # lines of what it prints
+WIDTH = 76
+
+
+@dataclass(frozen=True)
+class Job:
+    """An answer to check: the exercise, the student's file, and an instructor's file with exercises, if it is one of those."""
+
+    exercise: Exercise
+    file: Path
+    course_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The report, and what the student's lines printed."""
+
+    job: Job
+    report: Report
+    printed: str
+
+
+def check(job: Job) -> Result:
+    """Checks one answer."""
+    return next(check_all([job], 1))
+
+
+def check_all(jobs: Iterable[Job], at_once: int) -> Iterator[Result]:
+    """Checks answers, each in a process of its own, and gives the results out as they come."""
+    running: list[_Child] = []
+    waiting = iter(jobs)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            while True:
+                while len(running) < at_once and (job := next(waiting, None)) is not None:
+                    running.append(_Child(job, Path(folder) / "printed" / str(time.monotonic_ns())))
+                if not running:
+                    return
+                wait([child.process.sentinel for child in running], max(0.0, min(child.left for child in running)))
+                for child in [child for child in running if not child.process.is_alive() or child.left <= 0]:
+                    running.remove(child)
+                    yield child.result()
+        finally:
+            for child in running:
+                child.kill()
+
+
+class _Child:
+    def __init__(self, job: Job, printed: Path):
+        if not job.exercise.judge:
+            cases_of(job.exercise)  # what every answer is compared with, computed once and inherited
+        sys.stdout.flush()
+        sys.stderr.flush()
+        printed.parent.mkdir(exist_ok=True)
+        printed.touch()
+        self.job, self.printed = job, printed
+        # Elsewhere a forked process may not go on with the system's own libraries, and a new one starts from nothing.
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self.reader, writer = context.Pipe(duplex=False)
+        arguments = (job.exercise.name, str(job.file), job.course_file, str(printed), writer)
+        self.process = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]
+        self.process.start()
+        writer.close()
+        self.started = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        return self.started + WAIT - time.monotonic()
+
+    def result(self) -> Result:
+        late = self.process.is_alive()
+        self.kill()
+        answer = b""
+        with contextlib.suppress(EOFError, OSError):
+            if self.reader.poll():
+                answer = self.reader.recv_bytes(2**20)
+        self.reader.close()
+        try:
+            report = Report(**json.loads(answer))
+        except (ValueError, TypeError):
+            report = Report(self.job.exercise.name, "does not answer", _silence(late, self.process.exitcode))
+        return Result(self.job, report, _shown(self.printed))
+
+    def kill(self) -> None:
+        """The process and all that it started."""
+        if self.process.is_alive():
+            with contextlib.suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
+        self.process.join()
+
+
+def _work(name: str, file: str, course_file: str | None, printed: str, writer: Connection) -> None:
+    """What the new process does."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    output = os.open(printed, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    for one in (sys.stdout, sys.stderr):
+        one.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    _limit()
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)  # so that a tensor made by a student's lines fits to the others
+    known = course(course_file)
+    text = Path(file).read_text(encoding="utf-8")
+    report = examine(known, known.find(name), text, file)
+    writer.send_bytes(json.dumps(asdict(report)).encode())
+
+
+def _limit() -> None:
+    """Memory and what is written, where the system can limit them."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (WRITTEN, WRITTEN))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        most = pages * resource.getpagesize() + MEMORY
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _silence(late: bool, status: int | None) -> str:
+    """Why a check has no answer."""
+    if late:
+        return f"There was no answer after {WAIT} seconds, and so it was stopped. Does a line wait for something?"
+    if status is not None and status < 0:
+        return f"Your lines made Python crash ({signal.Signals(-status).name})."
+    return f"Your lines ended the program, with status {status}, before the check was done."
+
+
+def _shown(file: Path) -> str:
+    """The first lines of what was printed, with nothing in them that a terminal would obey."""
+    lines = file.read_bytes()[: 100 * WIDTH * SHOWN].decode("utf-8", "replace").splitlines()
+    shown = [printable(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…") for line in lines[:SHOWN]]
+    if len(lines) > SHOWN:
+        shown.append(f"(and {len(lines) - SHOWN:,} more lines)")
+    return "\n".join(shown)
+
+
+def details(result: Result) -> dict[str, Any]:
+    """A result for JSON."""
+    return {"file": str(result.job.file), **asdict(result.report), "passed": result.report.passed, "printed": result.printed}

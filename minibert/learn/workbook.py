@@ -1,0 +1,132 @@
+"""A student's folder: the files of the exercises, and what is known of them: hints that were given, answers that passed."""
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..vocabulary import write_atomically
+from .cut import nodes
+from .exercises import Exercise
+from .handout import handout, wrapped
+
+NOTES = ".minibert-exercises.json"
+
+
+class Workbook:
+    """Raises OSError or ValueError, in one sentence, where a file cannot be read or written."""
+
+    def __init__(self, folder: str | Path, course_file: str | None = None):
+        self.folder = Path(folder)
+        self.course_file = course_file
+        try:
+            notes = json.loads((self.folder / NOTES).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            notes = {}
+        except ValueError as error:
+            raise ValueError(f"{self.folder / NOTES} is damaged ({error}); remove it, and hints begin anew.") from error
+        self.notes: dict[str, dict[str, Any]] = notes if isinstance(notes, dict) else {}
+
+    @staticmethod
+    def file_in(folder: Path, exercise: Exercise) -> Path:
+        return folder / (exercise.name.replace("-", "_") + ".py")
+
+    def file(self, exercise: Exercise) -> Path:
+        return self.file_in(self.folder, exercise)
+
+    def command(self, verb: str, exercise: Exercise) -> str:
+        """A command of the command line, as it is to be typed."""
+        where = "" if self.folder == Path(".") else f" --in {self.folder}"
+        own = f" --course {self.course_file}" if self.course_file else ""
+        return f"minibert exercise {verb} {exercise.name}{where}{own}"
+
+    def start(self, exercise: Exercise) -> Path:
+        """Writes the file of an exercise; one that is there is left alone."""
+        file = self.file(exercise)
+        if file.exists():
+            raise ValueError(f"{file} is there already and stays as it is; `{self.command('reset', exercise)}` starts anew.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, self.page(exercise).encode())
+        return file
+
+    def page(self, exercise: Exercise) -> str:
+        """What stands in a new file."""
+        title, command = f"{exercise.name}: {exercise.title or exercise.target}", self.command("check", exercise)
+        if exercise.page is None:
+            return handout(exercise.cut, title, exercise.question, command)
+        question = map(wrapped, exercise.question.strip().split("\n\n"))
+        top = "\n\n".join([title, *question, "The command at the end checks the answer."])
+        return f'"""{top}\n"""\n\n{exercise.page().rstrip()}\n\n\n# {command}\n'
+
+    def reset(self, exercise: Exercise) -> Path | None:
+        """Starts anew. The old file is kept under another name, which is returned."""
+        file, kept = self.file(exercise), None
+        if file.exists():
+            kept = next(
+                path for number in range(1, 1000)
+                if not (path := file.with_name(f"{file.stem}.old{number}.py")).exists()
+            )  # fmt: skip
+            file.rename(kept)
+        self.notes.pop(exercise.name, None)
+        self._write()
+        self.start(exercise)
+        return kept
+
+    def status(self, exercise: Exercise) -> str:
+        """ "done", "changed since it was done", "started" or "". """
+        file = self.file(exercise)
+        if not file.is_file():
+            return ""
+        passed = self.notes.get(exercise.name, {}).get("passed")
+        if passed is None:
+            return "started"
+        return "done" if passed == _hash(file) else "changed since it was done"
+
+    def note(self, exercise: Exercise, passed: bool) -> None:
+        """Remembers whether the file, as it is now, passed."""
+        known = self.notes.setdefault(exercise.name, {})
+        known.pop("passed", None)
+        if passed:
+            known["passed"] = _hash(self.file(exercise))
+        self._write()
+
+    def hint(self, exercise: Exercise) -> str:
+        """The next hint; after the last one, that one again."""
+        hints = hints_of(exercise)
+        known = self.notes.setdefault(exercise.name, {})
+        number = min(int(known.get("hints", 0)), len(hints) - 1)
+        known["hints"] = number + 1
+        self._write()
+        more = f"\nThat is the last one; `{self.command('solution', exercise)}` shows the real lines."
+        return f"Hint {number + 1} of {len(hints)}: {hints[number]}{more if number + 1 == len(hints) else ''}"
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder / NOTES, (json.dumps(self.notes, indent=1) + "\n").encode())
+
+
+def hints_of(exercise: Exercise) -> list[str]:
+    """Those of the exercise, and what the real lines call."""
+    hints = list(exercise.hints)
+    if exercise.page is None and not exercise.stub:
+        calls = dict.fromkeys(ast.unparse(call.func) for call in nodes(exercise.cut.missing, ast.Call))
+        first, last = exercise.cut.lines
+        hints.append(f"The real lines are {last - first + 1}, comments included, and call {', '.join(calls) or 'nothing'}.")
+    return hints or ["there is none."]
+
+
+def solution_of(exercise: Exercise, text: str) -> str:
+    """The real lines, or what stands for them; `text` is the student's file."""
+    if callable(exercise.answer):
+        return exercise.answer(text)
+    if exercise.answer or exercise.stub:
+        answer = exercise.answer or f"PyTorch has it: {exercise.target}."
+        return "\n".join([answer, *exercise.hints])
+    first, last = exercise.cut.lines
+    place = f"{exercise.cut.module.__name__.replace('.', '/')}.py, lines {first} to {last}"
+    return f"{place}:\n{exercise.cut.solution}"
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
