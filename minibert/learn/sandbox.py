@@ -126,8 +126,7 @@ def _work(name: str, file: str, course_file: str | None, printed: str, writer: C
     output = os.open(printed, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(output, stream)
-    for one in (sys.stdout, sys.stderr):
-        one.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout = sys.stderr = open(output, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     _limit()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # so that a tensor made by a student's lines fits to the others

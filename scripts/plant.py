@@ -1,0 +1,103 @@
+"""Plants every known mistake, and looks who notices: the checker of the exercises, and the project's own tests.
+
+    python scripts/plant.py                      both tables, some ten minutes
+    python scripts/plant.py --only exercises     each mistake in each exercise that knows it: what does the checker call it?
+    python scripts/plant.py --only tests         each mistake in a copy of the source: do the tests go red?
+    python scripts/plant.py "mask inverted"      the same for this one
+
+Exit status: 0 if every visible mistake is noticed, and named as itself by the checker; 1 if not.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from minibert.learn.bugs import Mistake
+from minibert.learn.exercises import Course, course
+from minibert.learn.handout import fill
+from minibert.learn.sandbox import Job, check_all
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("minibert", "scripts", "tests", "pyproject.toml")
+TESTS = {"minibert.model": ("tests/test_model.py",), "minibert.bert": ("tests/test_scripts.py", "-k", "fold")}
+
+
+def suite_says(mistake: Mistake | None, *further: str) -> str:
+    """Runs the tests of a source, in a copy of the tree with a mistake in it: "red", "green", or what else pytest ended with.
+
+    mistake  None plants nothing
+    further  arguments for pytest
+    """
+    module = mistake.module if mistake else "minibert.model"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+            copy(ROOT / name, Path(folder) / name)
+        (Path(folder) / "weights").symlink_to(ROOT / "weights")
+        if mistake:
+            source = Path(folder) / (module.replace(".", "/") + ".py")
+            source.write_text(mistake.planted(source.read_text(encoding="utf-8")), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS[module], *further]
+        environment = os.environ | {"PYTHONPATH": folder}  # before the checkout that is installed
+        status = subprocess.run(command, cwd=folder, env=environment, capture_output=True).returncode
+    return {0: "green", 1: "red"}.get(status, f"pytest ended with {status}")
+
+
+def in_tests(mistakes: list[Mistake]) -> Iterator[tuple[Mistake, str]]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from zip(mistakes, pool.map(suite_says, mistakes), strict=True)
+
+
+def in_exercises(known: Course, mistakes: list[Mistake]) -> Iterator[tuple[Mistake, str, str, str]]:
+    """For each mistake in each exercise that knows it: the exercise, the stage at which it stops, what the checker calls it."""
+    with tempfile.TemporaryDirectory() as folder:
+        planted, jobs = {}, []
+        for exercise in known.exercises:
+            for mistake in known.mistakes_in(exercise):
+                if mistake in mistakes:
+                    file = Path(folder) / f"{len(jobs)}.py"
+                    file.write_text(fill(exercise.cut, known.lines(mistake, exercise)), encoding="utf-8")
+                    planted[file] = mistake
+                    jobs.append(Job(exercise, file))
+        for result in check_all(jobs, os.cpu_count() or 1):
+            report, mistake = result.report, planted[result.job.file]
+            remarked = report.passed and f"{mistake.name!r}" in report.text  # no number shows it, but a remark says so
+            yield mistake, report.exercise, report.stage, mistake.name if remarked else report.mistake
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Plant every known mistake, and look who notices.")
+    parser.add_argument("name", nargs="*", metavar="NAME", help="a mistake; by default all of them")
+    parser.add_argument("--only", choices=("exercises", "tests"), help="one of the two tables")
+    args = parser.parse_args()
+    known = course()
+    mistakes = [one for one in known.mistakes if not args.name or one.name in args.name]
+    if unknown := set(args.name) - {one.name for one in mistakes}:
+        parser.error(f"there is no mistake {sorted(unknown)[0]!r}.")
+
+    missed = 0
+    if args.only != "tests":
+        print(f"{'mistake':<40}{'exercise':<20}{'stops at':<20}named")
+        for mistake, exercise, stage, name in in_exercises(known, mistakes):
+            right = name == mistake.name or (bool(mistake.invisible) and stage == "passed" and not name)
+            missed += not right
+            named = "as itself" if name == mistake.name else "invisible here" if right else f"AS {name or 'NOTHING'}"
+            print(f"{mistake.name:<40}{exercise:<20}{stage:<20}{named}", flush=True)
+    if args.only != "exercises":
+        print(f"\n{'mistake':<40}{'source':<20}tests")
+        for mistake, said in in_tests([one for one in mistakes if one.module in TESTS and one.edit]):
+            right = said == "red" or (bool(mistake.invisible) and said == "green")
+            missed += not right
+            print(f"{mistake.name:<40}{mistake.module:<20}{said}{'' if right else '  NOT NOTICED'}", flush=True)
+    print(f"\n{missed} of them were not noticed." if missed else "\nEvery mistake that can be seen was noticed.")
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

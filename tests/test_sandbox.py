@@ -1,0 +1,111 @@
+"""Whatever an answer does, its check ends in a sentence, within a bound, and nothing of it is left running."""
+
+import multiprocessing
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from minibert.learn import sandbox
+from minibert.learn.check import STAGES, examine
+from minibert.learn.exercises import course
+from minibert.learn.handout import fill
+from minibert.learn.sandbox import Job, check, check_all
+
+COURSE = course()
+GELU = COURSE.find("gelu")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="this system cannot limit a process's memory")
+
+
+def answer(folder: Path, body: str, name: str = "gelu.py") -> Job:
+    file = folder / name
+    file.write_text(fill(GELU.cut, body), encoding="utf-8")
+    return Job(GELU, file)
+
+
+ENDS = {
+    "an endless loop": ("while True: pass", "Line 15 was still running after 3 seconds of computing; is that a loop without"),
+    "a loop that catches everything": (
+        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+        "was still running after 3 seconds of computing",
+    ),
+    "a wait": ("import time; time.sleep(1000)", "There was no answer after 4 seconds, and so it was stopped."),
+    "an exit": ("exit()", "Line 15 ends the program, so nothing could be checked.\n    exit()"),
+    "an exit by the system": ("import os; os._exit(3)", "Your lines ended the program, with status 3, before the check was done."),
+    "a crash": ("import ctypes; ctypes.string_at(0)", "Your lines made Python crash (SIGSEGV)."),
+    "a recursion": ("return gelu(input)", "Line 15 calls itself without an end."),
+    "a program that reads": ("return float(open(0).read())", "Line 15 raised ValueError: could not convert string to float: ''."),
+    "a flood of output": ("while True: print('x' * 10000)", "Line 15 prints or writes more than a check has room for."),
+}
+
+
+@pytest.mark.parametrize(("body", "sentence"), ENDS.values(), ids=ENDS)
+def test_an_answer_that_does_not_come_ends_in_a_sentence(body, sentence, tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "WAIT", 4 if "4 seconds" in sentence else 20)
+    report = check(answer(tmp_path, body)).report
+    assert report.stage in ("does not answer", "does not run") and report.stage in STAGES
+    assert sentence in report.text
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("body", "much"),
+    [("return torch.empty(10**12)", "8,000 GB of memory, more"), ("return torch.empty(10**9)", "8 GB of memory, more"),
+     ("return [0] * 10**11", "more memory")],
+)  # fmt: skip
+def test_a_giant_allocation_ends_in_a_sentence(body, much, tmp_path):
+    report = check(answer(tmp_path, body)).report
+    assert report.text.startswith(f"Line 15 asks for {much} than a check has to give.")
+
+
+def test_what_it_started_ends_with_it(tmp_path, monkeypatch):
+    """The answer starts a process that would write a file in three seconds, and waits for ever."""
+    monkeypatch.setattr(sandbox, "WAIT", 2)
+    mark, code = tmp_path / "mark", "import sys, time; time.sleep(3); open(sys.argv[1], 'w')"
+    body = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {code!r}, {str(mark)!r}])\nwhile True: pass"
+    assert "no answer after 2 seconds" in check(answer(tmp_path, body)).report.text
+    time.sleep(3)
+    assert not mark.exists()
+    assert not multiprocessing.active_children()
+
+
+def test_what_it_prints_is_shown_and_nothing_in_it_obeyed(tmp_path):
+    prints = "print('\\x1b[31m', tuple(input.shape))\nprint('x' * 500)\nfor i in range(30): print(i)"
+    result = check(answer(tmp_path, f"{prints}\nreturn input"))
+    lines = result.printed.splitlines()
+    assert lines[0] == r"\x1b[31m (3, 20, 1536)"
+    assert len(lines[1]) == sandbox.WIDTH and lines[1].endswith("…")
+    assert len(lines) == sandbox.SHOWN + 1 and lines[-1].startswith("(and ") and lines[-1].endswith(" more lines)")
+
+
+def test_a_report_is_the_same_as_without_a_process_of_its_own(tmp_path):
+    job = answer(tmp_path, "return input * (1 + torch.erf(input / math.sqrt(2)))")
+    report = check(job).report
+    assert report == examine(COURSE, GELU, job.file.read_text(), str(job.file))
+    assert (report.stage, report.mistake) == ("wrong numbers", "half forgotten")
+
+
+def test_one_that_hangs_does_not_keep_the_others_waiting_nor_changes_what_is_said_of_them(tmp_path):
+    bodies = {
+        "a.py": "while True: pass",
+        "b.py": "return 0.5 * input * (1 + torch.erf(input / math.sqrt(2)))",
+        "c.py": "torch.erf = torch.tanh\nreturn input",  # what one answer does to PyTorch, the next one does not see
+        "d.py": "return 0.5 * input * (1 + torch.erf(input / math.sqrt(2)))",
+        "e.py": "return input * torch.sigmoid(input)",
+    }
+    found = [(result.job.file.name, result.report) for result in check_all([answer(tmp_path, b, n) for n, b in bodies.items()], 2)]
+    reports = dict(found)
+    assert len(found) == 5 and found[0][0] != "a.py"
+    assert {name for name, report in reports.items() if report.passed} == {"b.py", "d.py"}
+    assert reports["e.py"].mistake == "SiLU" and reports["a.py"].stage == "does not answer"
+
+
+def test_a_check_that_is_given_up_leaves_nothing_running(tmp_path):
+    """Ctrl-C reaches whoever waits for the answer; the answer itself would go on."""
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        list(check_all([answer(tmp_path, "while True: pass")], 1))
+    assert not multiprocessing.active_children()
