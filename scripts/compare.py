@@ -74,10 +74,11 @@ def compare_ids(ours: list[list[int]], theirs: list[list[int]]) -> Stage:
 
 def compare_weights(ours: torch.nn.Module, theirs: torch.nn.Module) -> str:
     one, other = ours.state_dict(), theirs.state_dict()
-    apart = [name for name in one if name not in other or not torch.equal(one[name], other[name])]
+    apart = [name for name in other if name not in one or not torch.equal(one[name], other[name])]
+    further = f"; {len(one.keys() - other.keys())} further ones" if one.keys() - other.keys() else ""
     if not apart:
-        return f"{len(one)} tensors, all equal"
-    return f"{len(apart)} of {len(one)} tensors differ, first {apart[0]}"
+        return f"{len(other)} tensors, all equal{further}"
+    return f"{len(apart)} of {len(other)} tensors differ, first {apart[0]}{further}"
 
 
 def table(stages: list[Stage]) -> str:

@@ -18,6 +18,7 @@ from minibert.learn.swap import parse
 from minibert.model import DistilBertForSequenceClassification
 
 PARITY = ("test_model.py", "test_published.py")
+SWAPPED: dict[str, type[torch.nn.Module]] = {}  # the classes that --swap has put in model.py's place
 
 SIZES = {"vocab_size": 50, "max_position_embeddings": 16, "n_layers": 2, "n_heads": 2, "dim": 8, "hidden_dim": 16}
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(5, 50))]
@@ -33,10 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Puts the swapped class wherever the original has been imported, before any test is."""
     try:
-        swaps = parse(config.getoption("--swap"))
+        SWAPPED.update(parse(config.getoption("--swap")))
     except (OSError, ValueError) as error:
         raise pytest.UsageError(str(error)) from error
-    for name, other in swaps.items():
+    for name, other in SWAPPED.items():
         original = getattr(minibert.model, name)
         for module in list(sys.modules.values()):
             if vars(module).get(name) is original:

@@ -146,7 +146,7 @@ def test_a_right_variant_with_a_mistake_elsewhere_is_not_accused(name, models, t
         for attribute, part in list(block.named_children()):
             if type(part).__name__ == original:
                 made = other(CONFIG)
-                made.load_state_dict(part.state_dict())
+                made.load_state_dict(made.state_dict() | part.state_dict())
                 setattr(block, attribute, made)
     spot = compare(wrong.eval(), models[1], BATCH).spot
     assert "output_layer_norm(transformed)" in spot.text

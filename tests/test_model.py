@@ -3,6 +3,8 @@
 Two rulers. In float64 rounding is near 1e-16, so agreement to 1e-11 after six blocks says that the mathematics is the
 same. In float32 both models round, each in its own order; the reference's own distance from its float64 twin, measured
 in the same test, is that rounding, and ours may differ from it by a few times as much.
+
+With --swap, a class in model.py's place may have parameters beyond the reference's, which keep what the class gives them.
 """
 
 import copy
@@ -10,6 +12,7 @@ import copy
 import pytest
 import torch
 import transformers
+from conftest import SWAPPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,9 +40,14 @@ def pair_of_models(config: DistilBertConfig, seed: int = 0):
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             spread = 0.3 if parameter.dim() == 1 else 1.5 / parameter.shape[1] ** 0.5
             parameter.copy_(noise * spread + (1 if "norm.weight" in name.lower() else 0))
-    ours = DistilBertForSequenceClassification(config).double()
-    ours.load_state_dict(theirs.state_dict())
-    return ours.eval(), theirs.eval()
+    return filled(DistilBertForSequenceClassification(config).double(), theirs), theirs.eval()
+
+
+def filled(ours, theirs):
+    """Ours with every weight of the reference; only with --swap may it have others, and they stay as they are."""
+    further = ours.state_dict() if SWAPPED else {}
+    ours.load_state_dict(further | theirs.state_dict())
+    return ours.eval()
 
 
 def padded_batch(config: DistilBertConfig, lengths: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
@@ -59,12 +67,16 @@ def run(model, batch, labels):
     found |= {f"hidden_states[{i}]": h for i, h in enumerate(out.hidden_states)}
     found |= {f"attentions[{i}]": a for i, a in enumerate(out.attentions)}
     found |= {f"gradient of {name}": p.grad for name, p in model.named_parameters()}
+    if SWAPPED:
+        found = {name: tensor for name, tensor in found.items() if tensor is not None}  # a further parameter may be frozen
     return {name: tensor.detach().clone() for name, tensor in found.items()}
 
 
 def distances(one: dict, other: dict) -> dict[str, float]:
-    assert one.keys() == other.keys()
-    return {name: (one[name].double() - other[name].double()).abs().max().item() for name in one}
+    """Of everything that a run found; with --swap, one may have gradients beyond the other's."""
+    further = {name for name in one.keys() - other.keys() if SWAPPED and name.startswith("gradient of ")}
+    assert one.keys() - further == other.keys()
+    return {name: (one[name].double() - other[name].double()).abs().max().item() for name in other}
 
 
 def assert_same_mathematics(ours, theirs, batch, labels):
@@ -80,9 +92,10 @@ def full_size():
 
 
 def test_the_full_size_model_has_the_checkpoints_parameters(full_size):
-    ours, theirs = full_size
-    assert {n: p.shape for n, p in ours.named_parameters()} == {n: p.shape for n, p in theirs.named_parameters()}
-    assert sum(p.numel() for p in ours.parameters()) == 66_955_010
+    ours, theirs = ({n: p.shape for n, p in model.named_parameters()} for model in full_size)
+    further = ours.keys() - theirs.keys() if SWAPPED else set()
+    assert {n: shape for n, shape in ours.items() if n not in further} == theirs
+    assert sum(shape.numel() for shape in theirs.values()) == 66_955_010
 
 
 def test_full_size_float64_equals_the_reference_on_a_padded_batch(full_size):
@@ -251,7 +264,11 @@ def test_mini_sst2_equals_the_reference_on_the_labs_sentences():
     batch = dict(AutoTokenizer.from_pretrained("mini-sst2")(SENTENCES, padding=True, return_tensors="pt"))
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager")
     assert theirs.dtype == torch.float32
-    ours = read_model(folder, DistilBertForSequenceClassification, torch.float64)
+    if SWAPPED:  # the file need not have all parameters of another's class, so from_pretrained would refuse it
+        config = DistilBertConfig.from_json(folder / "config.json")
+        ours = filled(DistilBertForSequenceClassification(config).double(), theirs)
+    else:
+        ours = read_model(folder, DistilBertForSequenceClassification, torch.float64)
     assert_same_mathematics(ours, theirs.double(), batch, torch.tensor([1, 0]))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from variants import EinsumAttention
+from variants import AdapterFeedForward, EinsumAttention
 
 import minibert.model
 from minibert.learn.swap import load_class, parse, swap
@@ -40,6 +40,29 @@ def test_the_whole_classifier_can_be_swapped(model):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), variant.parameters(), strict=True))
 
 
+def test_parameters_beyond_the_originals_keep_what_the_class_gives_them(model):
+    class Mine(minibert.model.FeedForward):
+        def __init__(self, config):
+            super().__init__(config)
+            self.mine = nn.Parameter(torch.tensor([3.0, 5.0]))
+
+    before = model.double().state_dict()
+    after = swap(model, "FeedForward", Mine).state_dict()
+    further = {f"distilbert.transformer.layer.{n}.ffn.mine" for n in range(2)}
+    assert after.keys() - before.keys() == further
+    assert all(after[name].tolist() == [3, 5] and after[name].dtype == torch.float64 for name in further)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_an_adapter_is_nothing_until_its_last_layer_is_something(model):
+    ids = torch.tensor([[2, 7, 9, 3]])
+    variant = swap(model, "FeedForward", AdapterFeedForward)
+    assert torch.equal(variant(ids).logits, model(ids).logits)
+    with torch.no_grad():
+        variant.distilbert.transformer.layer[0].ffn.up.bias[0] += 1
+    assert not torch.equal(variant(ids).logits, model(ids).logits)
+
+
 class TwoArguments(nn.Module):
     def __init__(self, dim, heads):
         super().__init__()
@@ -49,6 +72,13 @@ class OtherParameters(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.lin1 = nn.Linear(config.dim, config.hidden_dim, bias=False)
+
+
+class Renamed(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.lin1 = nn.Linear(config.dim, config.hidden_dim)
+        self.back = nn.Linear(config.hidden_dim, config.dim)
 
 
 class OtherShape(minibert.model.FeedForward):
@@ -62,6 +92,7 @@ class OtherShape(minibert.model.FeedForward):
     [
         (TwoArguments, r"^TwoArguments\(config\) raised TypeError: .*heads.*; wanted a module that takes a DistilBertConfig\.$"),
         (OtherParameters, r"^OtherParameters has no lin1.bias, and FeedForward has lin1.bias \(16,\); wanted the same param"),
+        (Renamed, r"^Renamed has no lin2.bias, and FeedForward has lin2.bias \(8,\); wanted the same parameters\.$"),
         (OtherShape, r"^OtherShape has lin2.bias \(16,\), and FeedForward has lin2.bias \(8,\); wanted the same parameters\.$"),
     ],
 )

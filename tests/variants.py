@@ -59,9 +59,24 @@ class FeedForwardByHand(FeedForward):
         return self.dropout(hidden @ self.lin2.weight.T + self.lin2.bias)
 
 
+class AdapterFeedForward(FeedForward):
+    """Eight numbers wide, behind the feed-forward layer; nothing until it is trained (Houlsby et al. 2019, arXiv 1902.00751)."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.down, self.up = nn.Linear(config.dim, 8), nn.Linear(8, config.dim)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x):
+        output = super().forward(x)
+        return output + self.up(F.gelu(self.down(output)))
+
+
 VARIANTS: dict[str, tuple[str, type[nn.Module]]] = {
     "einsum": ("MultiHeadSelfAttention", EinsumAttention),
     "one head after the other": ("MultiHeadSelfAttention", AttentionPerHead),
     "fused": ("MultiHeadSelfAttention", FusedAttention),
     "feed-forward by hand": ("FeedForward", FeedForwardByHand),
+    "adapter": ("FeedForward", AdapterFeedForward),
 }

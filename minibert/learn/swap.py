@@ -1,4 +1,4 @@
-"""Somebody's own module in the model's place: the same parameter names, the same weights, another way to compute.
+"""Somebody's own module in the model's place: the same weights, another way to compute, and perhaps parameters of its own.
 
     variant = swap(model, "MultiHeadSelfAttention", load_class("my_attention.py:EinsumAttention"))
 """
@@ -67,9 +67,10 @@ def swap(
 ) -> DistilBertForSequenceClassification:
     """A copy of the model in which every module of model.py's class `name` is one of `other`, with the same weights.
 
-    other   takes a DistilBertConfig, has the same parameter names and shapes, and returns what the original returns
+    other   takes a DistilBertConfig, has the original's parameters by name and shape, and returns what the original returns;
+            parameters that the original has not, such as an adapter's, keep what the class itself gives them
 
-    Raises ValueError where it cannot be made, its parameters are others, or there is no such module.
+    Raises ValueError where it cannot be made, lacks a parameter or has it in another shape, or there is no such module.
     """
     whole = nn.ModuleDict({"model": copy.deepcopy(model)})  # so that the classifier itself has a place too
     places = [path for path, module in whole.named_modules() if type(module) is getattr(architecture, name)]
@@ -82,7 +83,7 @@ def swap(
 
 
 def _like(module: nn.Module, other: type[nn.Module], config: DistilBertConfig) -> nn.Module:
-    """One of `other` with the weights of a module."""
+    """One of `other` with the weights of a module; what it has beyond them stays as it was made."""
     try:
         made = other(config)
     except Exception as error:
@@ -90,9 +91,9 @@ def _like(module: nn.Module, other: type[nn.Module], config: DistilBertConfig) -
             f"{other.__name__}(config) raised {type(error).__name__}: {error}; wanted a module that takes a DistilBertConfig."
         ) from error
     wanted, has = module.state_dict(), made.state_dict()
-    for key in sorted(wanted.keys() | has.keys()):
-        if key not in has or key not in wanted or has[key].shape != wanted[key].shape:
+    for key in sorted(wanted):
+        if key not in has or has[key].shape != wanted[key].shape:
             one, two = (f"{key} {tuple(state[key].shape)}" if key in state else f"no {key}" for state in (has, wanted))
             raise ValueError(f"{other.__name__} has {one}, and {type(module).__name__} has {two}; wanted the same parameters.")
-    made.to(next(iter(wanted.values())).dtype).load_state_dict(wanted)
+    made.to(next(iter(wanted.values())).dtype).load_state_dict(has | wanted)
     return made
