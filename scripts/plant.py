@@ -25,6 +25,7 @@ from minibert.learn.sandbox import Job, check_all
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("minibert", "scripts", "tests", "pyproject.toml")
+PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile", "first failure")
 TESTS = {"minibert.model": ("tests/test_model.py",), "minibert.bert": ("tests/test_scripts.py", "-k", "fold")}
 
 
@@ -43,7 +44,7 @@ def suite_says(mistake: Mistake | None, *further: str) -> str:
         if mistake:
             source = Path(folder) / (module.replace(".", "/") + ".py")
             source.write_text(mistake.planted(source.read_text(encoding="utf-8")), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS[module], *further]
+        command = [sys.executable, "-m", "pytest", *PYTEST, *TESTS[module], *further]
         environment = os.environ | {"PYTHONPATH": folder}  # before the checkout that is installed
         status = subprocess.run(command, cwd=folder, env=environment, capture_output=True).returncode
     return {0: "green", 1: "red"}.get(status, f"pytest ended with {status}")

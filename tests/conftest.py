@@ -10,12 +10,15 @@ os.environ["no_proxy"] = "127.0.0.1"  # nor a proxy, on its way to the loopback 
 
 import pytest
 import torch
+from hypothesis import Phase, settings
 from safetensors.torch import save
 
 import minibert.model
 from minibert.config import DistilBertConfig
 from minibert.learn.swap import parse
 from minibert.model import DistilBertForSequenceClassification
+
+settings.register_profile("first failure", phases=(Phase.explicit, Phase.generate))  # where red is enough, and no smallest example
 
 PARITY = ("test_model.py", "test_published.py")
 SWAPPED: dict[str, type[torch.nn.Module]] = {}  # the classes that --swap has put in model.py's place

@@ -23,7 +23,7 @@ from .likeness import close, differences, place_of
 from .naming import Naming
 from .places import extent, place_in_words
 from .tape import Tape
-from .trial import SAME_GRADIENT, Run, Trial, alike, axes_of, cases_of, real, same_object, shown
+from .trial import RESULT, SAME_GRADIENT, Run, Trial, alike, axes_of, cases_of, real, same_object, shown
 from .trouble import Finding, own_frame, time_limit, trouble
 
 STAGES = (
@@ -134,8 +134,8 @@ class _Examination:
         for case, run in zip(self.cases, runs, strict=True):
             for name, wanted in case.wanted.items():
                 if name not in run.values:
-                    got = run.values.get("what it returns")
-                    raise Finding("wrong kind", f"It returns {short(got)}; wanted {', '.join(self.cut.returns)}.")
+                    got = run.values.get(RESULT)
+                    raise Finding("wrong kind", f"It returns {short(got)}; wanted {' and '.join(self.cut.returns)}.")
                 parts += [(case, *part) for part in parts_of(self.exercise, case, name, run.values[name], wanted)]
         return parts
 

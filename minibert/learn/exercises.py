@@ -87,10 +87,11 @@ class Course:
         return found
 
     def mistakes_in(self, exercise: Exercise) -> list[Mistake]:
-        """Those that can be made in the gap of an exercise."""
+        """Those that can be made in the gap of an exercise; of two that make the same lines, the later one."""
         if exercise.judge:
             return []
-        return [one for one in self.mistakes if one.exercise == exercise.name or _lies_in(one, exercise)]
+        found = [one for one in self.mistakes if one.exercise == exercise.name or _lies_in(one, exercise)]
+        return list({self.lines(one, exercise): one for one in found}.values())
 
     def lines(self, mistake: Mistake, exercise: Exercise) -> str:
         """What stands in the gap of an exercise, where the mistake is made."""

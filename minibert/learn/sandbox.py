@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
@@ -126,14 +127,25 @@ def _work(name: str, file: str, course_file: str | None, printed: str, writer: C
     output = os.open(printed, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(output, stream)
-    sys.stdout = sys.stderr = open(output, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    sys.stdout = sys.stderr = open(output, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     _limit()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # so that a tensor made by a student's lines fits to the others
-    known = course(course_file)
-    text = Path(file).read_text(encoding="utf-8")
-    report = examine(known, known.find(name), text, file)
+    report = _examined(name, file, course_file)
     writer.send_bytes(json.dumps(asdict(report)).encode())
+
+
+def _examined(name: str, file: str, course_file: str | None) -> Report:
+    known = course(course_file)
+    try:
+        return examine(known, known.find(name), Path(file).read_text(encoding="utf-8"), file)
+    except UnicodeDecodeError as error:
+        return Report(name, "does not run", f"The file is not UTF-8 (byte {error.start + 1}); save it as UTF-8 text.")
+    except OSError as error:
+        return Report(name, "does not run", f"The file cannot be read ({error.strerror}).")
+    except Exception as error:
+        traceback.print_exc()
+        return Report(name, "does not answer", f"The check itself failed, and not your lines: {type(error).__name__}: {error}")
 
 
 def _limit() -> None:

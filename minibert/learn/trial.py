@@ -1,8 +1,7 @@
 """A function in the place of an exercise's target: the real one, a student's, or one with a known mistake; all the same way."""
 
 import functools
-import inspect
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +59,7 @@ class Trial:
         values: Values = {}
         result, error = None, None
         try:
-            with torch.set_grad_enabled(trains):
+            with torch.set_grad_enabled(trains), self._with_helpers():
                 result = self.function(*args, **kwargs)
         except Exception as raised:
             error = raised
@@ -84,9 +83,12 @@ class Trial:
 
     def in_model(self) -> AbstractContextManager[None]:
         """While this is open, the model calls it."""
-        _, owner, _ = resolve(self.exercise.target)
-        function = self.answer.function if inspect.isclass(owner) else self.function
+        function = self.function if self.exercise.stub else self.answer.function  # which has to become a method
         return grafted(self.exercise.target, function, self.answer.helpers)
+
+    def _with_helpers(self) -> AbstractContextManager[None]:
+        """What its class has besides is needed for a call of its own too."""
+        return self.in_model() if self.answer.helpers else nullcontext()
 
     def gradients(self) -> dict[str, Tensor | None]:
         """The gradient of the loss for each parameter, None where the loss does not reach it."""

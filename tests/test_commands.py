@@ -1,0 +1,236 @@
+"""`minibert exercise` through a real process: a student's way from list to solution, an instructor's own exercise, a class."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from test_cli import environment
+
+from minibert.cli import main
+from minibert.learn.exercises import course
+from minibert.learn.handout import fill
+
+COURSE = course()
+GUIDE = Path(__file__).parent.parent / "minibert" / "learn" / "README.md"
+GELU = "return 0.5 * input * (1 + torch.erf(input / math.sqrt(2)))"
+
+
+@pytest.fixture
+def exercise(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder; in this process, since a new one takes a second to import PyTorch."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
+
+    def call(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            main(["exercise", *arguments])
+        printed = capsys.readouterr()
+        code, said = ended.value.code, printed.err
+        if isinstance(code, str):  # which Python prints, and ends with 1
+            code, said = 1, said + code + "\n"
+        return SimpleNamespace(returncode=code, stdout=printed.out, stderr=said)
+
+    call.folder = tmp_path
+    return call
+
+
+def test_it_works_in_a_process_of_its_own_without_colour_hub_or_transformers(tmp_path):
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "transformers.py").write_text("raise ImportError('blocked')")
+    env = environment(tmp_path) | {"PYTHONPATH": str(tmp_path / "blocked"), "TERM": "dumb", "PYTHONIOENCODING": "ascii"}
+    write(tmp_path, "weighted-sum", "attention = scores.softmax(-2)\ncontext = attention @ values")
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "minibert", "exercise", "check", "weighted-sum"]
+    done = subprocess.run(command, capture_output=True, env=env, cwd=tmp_path, timeout=120)
+    print(f"a check took {time.monotonic() - begun:.1f} s")
+    assert done.returncode == 1 and done.stderr == b"" and b"\x1b" not in done.stdout
+    assert b"weighted-sum: wrong numbers\n" in done.stdout and b"'softmax over queries'" in done.stdout
+
+
+def write(folder: Path, name: str, body: str) -> Path:
+    file = folder / (name.replace("-", "_") + ".py")
+    file.write_text(fill(COURSE.find(name).cut, body), encoding="utf-8")
+    return file
+
+
+def test_a_student_goes_from_start_to_done(exercise):
+    done = exercise("start", "gelu")
+    file = exercise.folder / "gelu.py"
+    assert done.returncode == 0 and "gelu.py is ready. Edit it, then: minibert exercise check gelu" in done.stdout
+    text = file.read_text()
+    assert text.startswith('"""gelu: GELU\n') and text.endswith("# minibert exercise check gelu\n")
+
+    done = exercise("check", "gelu")
+    line = text.splitlines().index("    raise NotImplementedError") + 1
+    assert done.returncode == 1 and done.stdout.splitlines()[0] == "gelu: not written"
+    assert f"line {line} still says" in done.stdout
+
+    file.write_text(text.replace("raise NotImplementedError", "return input * torch.sigmoid(1.702 * input)"))
+    done = exercise("check", "gelu")
+    assert done.returncode == 1 and "a known mistake, 'sigmoid approximation'" in " ".join(done.stdout.split())
+
+    file.write_text(text.replace("raise NotImplementedError", GELU))
+    done = exercise("check", "gelu")
+    assert done.returncode == 0 and done.stdout.startswith("gelu: right\n") and done.stdout.endswith("start feed-forward\n")
+
+    listed = exercise("list").stdout
+    assert re.search(r"^13  gelu .* done$", listed, re.MULTILINE) and f"1 of {len(COURSE.exercises)} done in " in listed
+    assert listed.endswith("Next: minibert exercise start wordpiece\n")
+    assert max(map(len, listed.splitlines()[:-3])) <= 80
+    file.write_text(file.read_text() + "\n")
+    assert re.search(r"^13  gelu .* changed since it was done$", exercise("list").stdout, re.MULTILINE)
+
+
+def test_start_leaves_alone_what_is_there_and_reset_keeps_it_under_another_name(exercise):
+    file = exercise.folder / "deep" / "gelu.py"
+    assert exercise("start", "gelu", "--to", "deep").returncode == 0
+    untouched = file.read_text()
+    assert untouched.endswith("# minibert exercise check gelu --in deep\n")
+    for number in (1, 2):
+        file.write_text(f"work {number}")
+        done = exercise("start", "gelu", "--to", "deep")
+        assert done.returncode == 1 and file.read_text() == f"work {number}"
+        assert done.stderr == (
+            "minibert: deep/gelu.py is there already and stays as it is; `minibert exercise reset gelu --in deep` starts anew.\n"
+        )
+        done = exercise("reset", "gelu", "--in", "deep")
+        assert f"What was there is now deep/gelu.old{number}.py." in done.stdout
+        assert (file.parent / f"gelu.old{number}.py").read_text() == f"work {number}" and file.read_text() == untouched
+
+
+def test_each_hint_is_another_one_and_the_solution_is_shown_after_asking(exercise):
+    hints = [exercise("hint", "splitting-heads").stdout for _ in range(4)]
+    assert [hint[:11] for hint in hints] == ["Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "Hint 3 of 3"]
+    assert "queries.view(per_head).transpose, queries.view" in " ".join(hints[2].split())
+    real = COURSE.find("splitting-heads").cut.solution
+    for answer in ("", "n\n", "no"):
+        done = exercise("solution", "splitting-heads", stdin=answer)
+        assert done.returncode == 1 and done.stdout == "" and "[y/N]" in done.stderr
+    for done in (exercise("solution", "splitting-heads", stdin="y\n"), exercise("solution", "splitting-heads", "--yes")):
+        assert done.returncode == 0 and real in done.stdout and done.stdout.startswith("minibert/model.py, lines ")
+    assert "PyTorch has it: torch.nn.functional.gelu." in exercise("solution", "gelu", "--yes").stdout
+
+
+def test_the_file_will_do_for_the_name(exercise):
+    write(exercise.folder, "softmax", "while True: pass")
+    done = exercise("check", "softmax.py")
+    assert done.returncode == 1 and done.stdout.startswith("softmax: does not answer\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("start", "gelo"), "there is no exercise 'gelo'; did you mean gelu?"),
+        (("start", "xyz"), "there is no exercise 'xyz'; `minibert exercise list` has them all."),
+        (("check", "gelu"), "there is no gelu.py; `minibert exercise start gelu` writes it."),
+        (("check", "gelu", "--in", "absent"), "there is no absent/gelu.py; `minibert exercise start gelu --to absent` writes it."),
+        (("list", "--course", "absent.py"), "absent.py cannot be read (No such file or directory); wanted a Python file."),
+        (("grade", "absent"), "there is no folder absent; wanted one with a folder of exercise files for each student."),
+        (("grade", "."), ". has no folder with an exercise's file in it, such as ada/scaled_scores.py."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_done_is_one_sentence(exercise, arguments, sentence):
+    done = exercise(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"minibert: {sentence}\n")
+
+
+def test_notes_that_are_damaged_are_named_and_nothing_is_lost(exercise):
+    (exercise.folder / ".minibert-exercises.json").write_text('{"gelu": ')
+    done = exercise("hint", "gelu")
+    assert done.returncode == 1 and ".minibert-exercises.json is damaged" in done.stderr
+    assert (exercise.folder / ".minibert-exercises.json").read_text() == '{"gelu": '
+
+
+# For instructors
+
+
+def snippet() -> str:
+    [found] = re.findall(r"```python\n(from minibert.learn.bugs.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    return found
+
+
+def test_the_guides_exercise_with_two_mistakes_has_at_most_ten_lines_and_works(exercise):
+    assert len([line for line in snippet().splitlines() if line.strip()]) <= 10
+    (exercise.folder / "mine.py").write_text(snippet())
+    assert exercise("start", "pooled", "--course", "mine.py").returncode == 0
+    file = exercise.folder / "pooled.py"
+    text = file.read_text()
+    assert text.endswith("# minibert exercise check pooled --course mine.py\n")
+    answers = {
+        "right": "first = base.last_hidden_state[:, 0]\n        pooled = F.relu(self.pre_classifier(first))",
+        "pooled from [SEP]": "pooled = self.pre_classifier(base.last_hidden_state[:, -1]).relu()",
+        "pooled with tanh": "pooled = self.pre_classifier(base.last_hidden_state[:, 0]).tanh()",
+    }
+    for name, answer in answers.items():
+        file.write_text(text.replace("raise NotImplementedError", answer))
+        done = exercise("check", "pooled", "--course", "mine.py")
+        said = " ".join(done.stdout.split())
+        if name == "right":
+            assert done.returncode == 0, said
+        else:
+            assert f"numbers of a known mistake, '{name}': " in said and said.count("known mistake") == 1
+
+
+def test_the_template_of_new_is_an_exercise_as_it_stands(exercise):
+    (exercise.folder / "mine.py").write_text(exercise("new").stdout)
+    listed = exercise("list", "--course", "mine.py").stdout
+    assert f"{len(COURSE.exercises) + 1}  pooled" in listed
+    assert exercise("start", "pooled", "--course", "mine.py").returncode == 0
+    assert "raise NotImplementedError" in (exercise.folder / "pooled.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("EXERCISES = [", "mine.py cannot be run: SyntaxError: "),
+        ("x = 1", "mine.py has no EXERCISES; wanted a list of that name"),
+        ("EXERCISES = [1]", "mine.py has the exercise 1; wanted an Exercise"),
+        (snippet().replace('"pooled", ', '"Pooled one", '), "has the exercise 'Pooled one'; wanted an Exercise with a name"),
+        (snippet().replace('"pooled", ', '"head", '), "mine.py calls something 'head', and that name is taken"),
+    ],
+)
+def test_an_instructors_file_that_cannot_be_used_is_one_sentence(exercise, content, sentence):
+    (exercise.folder / "mine.py").write_text(content)
+    done = exercise("list", "--course", "mine.py")
+    assert done.returncode == 1 and sentence in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_class_is_graded_each_hand_in_apart(exercise):
+    hand_ins = {
+        "ada": {"gelu": GELU, "softmax": "return input.softmax(dim)"},
+        "grace": {"gelu": "return input.clamp(min=0)", "softmax": "raise NotImplementedError"},
+        "loop": {"gelu": "while True: pass"},
+        "sœur ☃": {"gelu": "import os; os._exit(1)"},
+        "thief": {"gelu": "torch.erf = torch.tanh\nreturn input", "softmax": "x = (input - input.amax(dim, True)).exp()\n"
+                                                                             "return x / x.sum(dim, True)"},
+        "empty": {},
+    }  # fmt: skip
+    for student, files in hand_ins.items():
+        (exercise.folder / student).mkdir()
+        for name, body in files.items():
+            write(exercise.folder / student, name, body)
+    (exercise.folder / "ada" / "notes.txt").write_text("mine")
+    (exercise.folder / "grace" / "wordpiece.py").write_bytes(b"\xff\xfe not utf-8")
+
+    done = exercise("grade", ".")
+    assert done.returncode == 0 and done.stderr == ""
+    rows = {line[:6].strip(): line[6:].split() for line in done.stdout.split("\n\n")[0].splitlines()}
+    assert rows["ada"] == [".", "-", "+", "1", "of", "3"] or rows["ada"] == [".", "o", "+", "1", "of", "3"]
+    assert rows["grace"][:3] == ["-", "o", "-"] and rows["loop"][:3] == [".", ".", "-"] and rows["empty"][:3] == [".", ".", "."]
+    assert rows["thief"][:3] == [".", "+", "-"] and rows["sœur ☃"][:3] == [".", ".", "-"]
+    assert "gelu: 1 of 5 passed" in done.stdout and "ReLU (1)" in done.stdout
+
+    lines = [json.loads(line) for line in exercise("grade", ".", "--json").stdout.splitlines()]
+    assert len(lines) == sum(map(len, hand_ins.values())) + 1
+    found = {(line["student"], line["exercise"]): line for line in lines}
+    assert found["grace", "gelu"]["mistake"] == "ReLU" and found["ada", "gelu"]["passed"] is True
+    assert "not UTF-8" in found["grace", "wordpiece"]["text"]
