@@ -24,12 +24,13 @@ from .naming import Naming
 from .places import extent, place_in_words
 from .tape import Tape
 from .trial import RESULT, SAME_GRADIENT, Run, Trial, alike, axes_of, cases_of, real, same_object, shown
-from .trouble import Finding, own_frame, time_limit, trouble
+from .trouble import SECONDS, Finding, own_frame, time_limit, trouble
 
 STAGES = (
     "missing", "not written", "does not run", "does not answer", "wrong kind", "changes its argument", "not a number",
     "wrong numbers", "whole model", "gradients", "passed",
 )  # fmt: skip
+JUDGING = 15  # seconds of computing for a judge, who may run whole models
 
 Part = tuple[Case, str, Any, Any]  # the call, the name of what it made, that, and what was wanted
 
@@ -71,6 +72,7 @@ def _judged(exercise: Exercise, text: str, file: str) -> str:
     namespace: dict[str, Any] = {"__name__": "exercise", "__file__": file}
     with _in_words(file, text):
         exec(compile(text, file, "exec"), namespace)
+    with _in_words(file, text, seconds=JUDGING):
         wrong = exercise.judge(namespace, text)
     if wrong is not None:
         raise Finding("not written" if wrong == GAP else "wrong numbers", "Not answered yet." if wrong == GAP else wrong)
@@ -269,10 +271,10 @@ class _Calls(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def _in_words(file: str, text: str, case: Case | None = None) -> Iterator[None]:
+def _in_words(file: str, text: str, case: Case | None = None, seconds: int = SECONDS) -> Iterator[None]:
     """Whatever is raised within becomes a Finding, and so does what takes too long."""
     try:
-        with time_limit():
+        with time_limit(seconds):
             yield
     except KeyboardInterrupt:
         raise

@@ -36,7 +36,7 @@ class TimeUp(BaseException):
 
 
 @contextlib.contextmanager
-def time_limit(seconds: int = SECONDS) -> Iterator[None]:
+def time_limit(seconds: int) -> Iterator[None]:
     """Raises TimeUp after so many seconds of computing, where the system can tell; waiting does not count."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -74,6 +74,8 @@ def trouble(error: BaseException, file: str, text: str, axis_of: Mapping[int, st
         code = f":\n    {error.text.strip()}" if error.text and error.text.strip() else "."
         return Finding("does not run", f"Line {error.lineno} cannot be parsed ({error.msg}){code}")
     place = own_frame(error, file)
+    if isinstance(error, TimeUp) and place is None:
+        return Finding("does not answer", f"There was no answer after {error} seconds of computing.")
     if place is None or place[1] >= BEHIND:
         return Finding("does not run", f"It raised {_described(error)}")
     frame, line = place

@@ -1,0 +1,68 @@
+"""Axes, shapes and places in words."""
+
+import pytest
+import torch
+
+from minibert.learn.places import axis_names, extent, place_in_words, shape_hint, shape_in_words
+
+KNOWN = {2: "batch", 5: "tokens", 3: "heads", 4: "head_dim", 12: "dim"}
+WANTED, SIZES = ("batch", "heads", "query", "key"), (2, 3, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [
+        ((2, 5, 12), ("batch", "query", "dim")),  # dim is not wanted, and known
+        ((2, 3, 5, 5), ("batch", "heads", "query", "key")),
+        ((5, 3, 2, 5), ("query", "heads", "batch", "key")),
+        ((5, 5, 5), ("query", "key", "tokens")),  # each wanted name once
+        ((7, 3), ("7", "heads")),
+        ((), ()),
+    ],
+)
+def test_an_axis_has_the_wanted_name_then_the_known_one_then_its_size(shape, names):
+    assert axis_names(shape, KNOWN, WANTED, SIZES) == names
+
+
+def test_a_shape_in_words_has_a_size_for_each_name_and_no_number_twice():
+    assert shape_in_words((2, 5, 7, 9), ("batch", "tokens", "7", "")) == "(batch 2, tokens 5, 7, 9)"
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "hint"),
+    [
+        ((2, 5, 3, 4), (2, 3, 5, 4), "axes 1 and 2 have changed places: transpose(1, 2)"),
+        ((5, 2, 3, 4), (2, 3, 5, 4), "the axes are in another order"),
+        ((2, 3, 4), (2, 3, 5, 4), "the axis c is gone"),
+        ((2, 3, 5, 4, 1), (2, 3, 5, 4), "axis 4 is one too many"),
+        ((6, 20), (2, 3, 5, 4), "a view or reshape is missing"),
+        ((2, 3, 1, 4), (2, 3, 5, 4), "the axis c was never filled"),
+        ((9, 9), (2, 3, 5, 4), ""),
+    ],
+)
+def test_a_hint_says_what_turns_one_shape_into_the_other(got, wanted, hint):
+    said = shape_hint(got, wanted, ("a", "b", "c", "d"))
+    assert hint in said and bool(said) == bool(hint)
+
+
+TOKENS = [["[CLS]", "fine", "[SEP]", "[PAD]", "[PAD]"], ["[CLS]", "not", "so", "fine", "[SEP]"]]
+
+
+def test_a_place_counts_sentences_from_one_and_all_else_from_zero():
+    place = {"batch": 1, "heads": 2, "query": 3, "key": 0}
+    assert place_in_words(place, TOKENS, {}) == "sentence 2, token 3 'fine', looking at token 0 '[CLS]', head 2"
+    assert place_in_words({"batch": 0, "labels": 1}, TOKENS, {0: "BAD", 1: "GOOD"}) == "sentence 1, label GOOD"
+    assert place_in_words({"batch": 0, "heads": 1, "key": 1}, TOKENS, {}) == "sentence 1, token 1 'fine', head 1"
+    assert place_in_words({}, TOKENS, {}) == ""
+
+
+def test_the_extent_names_only_what_is_not_everywhere():
+    differs = torch.zeros(2, 3, 5, 5, dtype=torch.bool)
+    axes = ("batch", "heads", "query", "key")
+    differs[1, :, 2:4] = True
+    assert extent(differs, axes, TOKENS) == "in sentence 2 of 2, at tokens 2 'so', 3 'fine'"
+    differs[1] = True
+    differs[0, :, :3] = True  # all that is no padding
+    assert extent(differs, axes, TOKENS) == ""
+    differs[:, 1] = False
+    assert extent(differs, axes, TOKENS) == "in heads 0, 2 of 3"
