@@ -121,7 +121,7 @@ class _Examination:
         place = own_frame(run.error, self.file)
         if place is not None and place[1] < BEHIND:
             raise trouble(run.error, self.file, self.text, lab().axis_of(case.batch)) from run.error
-        made = self.answer.answer.made
+        made = self.answer.graft.made
         lost = [name for name in self.cut.makes if made and name not in made[-1]]
         if lost:
             raise Finding("does not run", f"Your lines make no variable `{lost[0]}`, and the source goes on with it.")
@@ -159,7 +159,7 @@ class _Examination:
 
     def arises(self, case: Case) -> str:
         """The first line that makes something infinite, or no number, out of what is not."""
-        with Tape(nn.Identity(), also=[self.answer.answer.function]) as tape:
+        with Tape(nn.Identity(), also=[self.answer.graft.function]) as tape:
             self.answer.run(case)
         for record in tape.records:
             if not record.argument and record.line < BEHIND and not record.tensor.isfinite().all():

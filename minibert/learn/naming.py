@@ -49,7 +49,7 @@ class Naming:
         names, case = tuple(self.exercise.cut.makes), cases_of(self.exercise)[0]
 
         def made(trial: Trial) -> Values:
-            values = Trial(self.exercise, trial.answer, names).run(case).values
+            values = Trial(self.exercise, trial.graft, names).run(case).values
             return {name: values[name] for name in names}
 
         for mistake, trial in self.candidates:

@@ -46,7 +46,7 @@ class Trial:
     """
 
     exercise: Exercise
-    answer: Graft
+    graft: Graft
     shows: tuple[str, ...]
 
     def run(self, case: Case, seed: int = 0) -> Run:
@@ -55,7 +55,7 @@ class Trial:
         given = case.args() if callable(case.args) else case.args
         args, kwargs = (given, {}) if trains else copied((given, case.kwargs))
         torch.manual_seed(seed)
-        self.answer.made.clear()
+        self.graft.made.clear()
         values: Values = {}
         result, error = None, None
         try:
@@ -63,7 +63,7 @@ class Trial:
                 result = self.function(*args, **kwargs)
         except Exception as raised:
             error = raised
-        made = self.answer.made[-1] if self.answer.made else {}
+        made = self.graft.made[-1] if self.graft.made else {}
         for expression in self.shows:
             if name_in(expression) in made:
                 values[expression] = _evaluated(expression, made)
@@ -79,16 +79,16 @@ class Trial:
         if self.exercise.stub:
             takes = arguments(self.exercise.cut.function)
             args, kwargs = args[: len(takes)], {name: value for name, value in kwargs.items() if name in takes}
-        return self.answer.function(*args, **kwargs)
+        return self.graft.function(*args, **kwargs)
 
     def in_model(self) -> AbstractContextManager[None]:
         """While this is open, the model calls it."""
-        function = self.function if self.exercise.stub else self.answer.function  # which has to become a method
-        return grafted(self.exercise.target, function, self.answer.helpers)
+        function = self.function if self.exercise.stub else self.graft.function  # which has to become a method
+        return grafted(self.exercise.target, function, self.graft.helpers)
 
     def _with_helpers(self) -> AbstractContextManager[None]:
         """What its class has besides is needed for a call of its own too."""
-        return self.in_model() if self.answer.helpers else nullcontext()
+        return self.in_model() if self.graft.helpers else nullcontext()
 
     def gradients(self) -> dict[str, Tensor | None]:
         """The gradient of the loss for each parameter, None where the loss does not reach it."""
