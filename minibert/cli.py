@@ -102,11 +102,12 @@ def _exercise_parsers(verbs: Any) -> None:
         parser.set_defaults(run=_exercise, verb=name)
         return parser
 
-    def folder(parser: argparse.ArgumentParser, option: str = "--in") -> None:
-        parser.add_argument(option, dest="folder", default=".", metavar="DIR", help="folder of your files; by default this one")
+    def folder(parser: argparse.ArgumentParser) -> None:
+        words = "folder of your files; by default this one"
+        parser.add_argument("--in", "--to", dest="folder", default=".", metavar="DIR", help=words)
 
     folder(verb("list", "show the course, in order, and what is done in a folder", ""))
-    folder(verb("start", "write the file of an exercise; what is there already is left alone"), "--to")
+    folder(verb("start", "write the file of an exercise; what is there already is left alone"))
     folder(verb("check", "say what is wrong with an answer, or that it is right"))
     folder(verb("hint", "give one more hint"))
     solution = verb("solution", "show the real lines, after asking")

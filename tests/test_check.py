@@ -53,7 +53,12 @@ def test_a_missing_transpose_is_told_by_the_names_of_the_axes(check):
 
 
 KINDS = {
-    "nothing is made": ("scaled-scores", "fit = queries @ keys.transpose(2, 3)", "does not run", "make no variable `scores`"),
+    "nothing is made": (
+        "scaled-scores",
+        "fit = queries @ keys.transpose(2, 3)",
+        "does not run",
+        "Your lines assign nothing to `scores`, and the source goes on with it.",
+    ),
     "another type": ("scaled-scores", "scores = None", "wrong kind", "`scores` is None; wanted a tensor."),
     "one result for two": (
         "block",
@@ -72,7 +77,7 @@ KINDS = {
         "attention = F.softmax(scores, -1)\ncontext = (attention @ values).sum(2)",
         "wrong kind",
         "`context` has the axes (batch 3, heads 12, head_dim 32); wanted (batch 3, heads 12, query 20, head_dim 32): "
-        "the axis query is gone",
+        "the axis query is missing: never made, or",
     ),
     "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape is missing."),
     "a list for a tuple": (
@@ -103,7 +108,7 @@ KINDS = {
         "scaled-scores",
         "scores = queries @ keys",
         "does not run",
-        "There, queries (batch 3, heads 12, tokens 20, head_dim 32), keys (batch 3, heads 12, tokens 20, head_dim 32).",
+        "There, queries is (batch 3, heads 12, tokens 20, head_dim 32), keys is (batch 3, heads 12, tokens 20, head_dim 32).",
     ),
     "no mask": (
         "masking",
@@ -131,7 +136,7 @@ KINDS = {
         "cross-entropy",
         "kept = target != -100\np = input[kept].softmax(-1)\nreturn -torch.log(p[torch.arange(len(p)), target[kept]]).mean()",
         "not a number",
-        "has 1 values of 1 that are infinite.",
+        "`result`: 1 of 1 values is infinite.",
     ),
     "by hand": (
         "softmax",
@@ -155,7 +160,7 @@ KINDS = {
         "head",
         "logits = self.classifier(F.relu(self.pre_classifier(base.last_hidden_state[:, 0])))",
         "gradients",
-        "in training nothing is dropped; wanted self.dropout applied.\nThis is a known mistake, 'head dropout forgotten'",
+        "in training nothing of `logits` is dropped; wanted self.dropout there.\nThis is a known mistake, 'head dropout forgotten'",
     ),
     "cut off": (
         "feed-forward",
@@ -195,7 +200,7 @@ def test_wrong_numbers_name_sentence_token_and_head(check):
     report = check("scaled-scores", body)
     assert report.stage == "wrong numbers" and report.mistake == ""
     assert "1 of 14,400 differ, in sentence 2 of 3, in head 3 of 12, at token 2 'hate'.\n" in report.text
-    assert "Most at sentence 2, token 2 'hate', looking at token 4 'so', head 3: yours is " in report.text
+    assert "Most at `scores[1, 3, 2, 4]`, sentence 2, token 2 'hate', looking at token 4 'so', head 3: yours is " in report.text
     assert "That was in block 0." in report.text
 
 
@@ -232,10 +237,12 @@ def test_what_is_right_alone_and_wrong_in_the_model_is_found(check):
 
 
 def test_a_pass_says_what_was_checked_and_how_close_it_came(check):
-    first, second, third = check("splitting-heads", RIGHT).text.splitlines()
+    first, second, one, two, _, last = check("splitting-heads", RIGHT).text.splitlines()
     assert first == "MultiHeadSelfAttention.forward: 12 calls, 717,696 numbers in float64, largest difference 0.0e+00."
-    assert second.startswith("The whole model with it: POSITIVE 0.6297, NEGATIVE 0.9773, ")  # as weights/README.md has them
-    assert third.startswith("Gradients: all 104 parameters have theirs, ")
+    assert second == "The whole model with it, logits differing by 0.0e+00 at most:"
+    assert one == "    POSITIVE 0.6297  I've been waiting for a HuggingFace course my whole life."  # as weights/README.md has it
+    assert two == "    NEGATIVE 0.9773  I hate this so much!"
+    assert last.startswith("Gradients: all 104 parameters have theirs, ")
 
 
 def test_a_helper_beside_the_function_is_used(check):
@@ -251,6 +258,6 @@ def test_no_two_axes_of_the_padded_batch_have_one_size_and_both_lab_sentences_ar
 
 def test_each_function_of_the_model_is_tried_on_every_call_of_the_padded_and_of_the_single_batch():
     blocks = lab().model.config.n_layers
-    calls_of = {"masking": 2 * blocks, "stack": 2, "head": 2, "softmax": 2 * blocks + 3, "layer-norm": 2 * (2 * blocks + 1) + 6}
+    calls_of = {"masking": 2 * blocks, "stack": 2, "head": 2, "softmax": 2 * blocks + 4, "layer-norm": 2 * (2 * blocks + 1) + 6}
     for name, calls in calls_of.items():
         assert len(cases_of(COURSE.find(name))) == calls, name

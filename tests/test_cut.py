@@ -130,10 +130,10 @@ def test_while_it_is_grafted_the_class_has_it_and_its_helpers_and_afterwards_not
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("class MultiHeadSelfAttention", "class Mine"), "the file has no MultiHeadSelfAttention.forward; wanted it"),
+        (("class MultiHeadSelfAttention", "class Mine"), "The file has no MultiHeadSelfAttention.forward; wanted it"),
         (("hidden_states: Tensor, attention_mask", "x: Tensor, attention_mask"), "takes (self, x, attention_mask); wanted what it"),
         (("config.dim // config.n_heads", "64"), "MultiHeadSelfAttention.__init__ was changed; wanted it as it was"),
-        ((GAP, "return queries"), "line 46 returns; wanted no return, but scores, with which the source goes on"),
+        ((GAP, "return queries"), "Line 47 returns; wanted no return: make scores, and the source goes on"),
     ],
 )
 def test_a_file_without_an_answer_in_it_is_one_sentence(change, sentence):

@@ -33,7 +33,7 @@ def test_a_shape_in_words_has_a_size_for_each_name_and_no_number_twice():
     [
         ((2, 5, 3, 4), (2, 3, 5, 4), "axes 1 and 2 have changed places: transpose(1, 2)"),
         ((5, 2, 3, 4), (2, 3, 5, 4), "the axes are in another order"),
-        ((2, 3, 4), (2, 3, 5, 4), "the axis c is gone"),
+        ((2, 3, 4), (2, 3, 5, 4), "the axis c is missing"),
         ((2, 3, 5, 4, 1), (2, 3, 5, 4), "axis 4 is one too many"),
         ((6, 20), (2, 3, 5, 4), "a view or reshape is missing"),
         ((2, 3, 1, 4), (2, 3, 5, 4), "the axis c was never filled"),

@@ -219,6 +219,15 @@ MISTAKES = (
         invisible="beside scores of ordinary size exp(-10000) is 0 in every floating-point type. The puzzle `mild-mask` asks for "
         "scores that tell them apart.",
     ),
+    Mistake(
+        "mask after softmax",
+        "The mask was applied to the weights, after softmax: the rows of padded sentences no longer sum to 1.",
+        (
+            MASKED_FILL, "scores = scores",
+            "attention = F.softmax(scores, dim=-1)",
+            "attention = F.softmax(scores, dim=-1) * (1.0 if attention_mask is None else attention_mask[:, None, None, :])",
+        ),
+    ),
     # Attention: weights and sum
     Mistake(
         "softmax over queries",

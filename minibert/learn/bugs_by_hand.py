@@ -76,6 +76,23 @@ MISTAKES_BY_HAND = (
             return pieces
         """,
     ),
+    Mistake(
+        "a limit of 99 characters",
+        "A word of exactly 100 characters was given up. More than 100 are too many: > 100, not >= 100.",
+        exercise="wordpiece",
+        body="""
+            if len(word) >= 100:
+                return ["[UNK]"]
+            pieces, mark = [], ""
+            while word:
+                length = next((n for n in range(len(word), 0, -1) if mark + word[:n] in vocabulary), 0)
+                if not length:
+                    return ["[UNK]"]
+                pieces.append(mark + word[:length])
+                word, mark = word[length:], "##"
+            return pieces
+        """,
+    ),
     # Special tokens and padding
     Mistake(
         "no [SEP]",
@@ -135,6 +152,18 @@ MISTAKES_BY_HAND = (
         "Every row has the mask of the first sentence. Each sentence has a length of its own.",
         exercise="attention-mask",
         body="return (input_ids[:1] != pad_id).long().repeat(len(input_ids), 1)",
+    ),
+    # Heads
+    Mistake(
+        "transposed before the view",
+        "The axes changed places first and were split then, and so numbers of several tokens are in one head. Split the last axis "
+        "while the numbers of a token still stand together, then transpose.",
+        exercise="splitting-heads",
+        body="""
+            queries = queries.transpose(1, 2).reshape(batch, self.n_heads, tokens, self.head_dim)
+            keys = keys.transpose(1, 2).reshape(batch, self.n_heads, tokens, self.head_dim)
+            values = values.transpose(1, 2).reshape(batch, self.n_heads, tokens, self.head_dim)
+        """,
     ),
     # LayerNorm
     Mistake(
@@ -219,7 +248,7 @@ MISTAKES_BY_HAND = (
         "The sum went over the whole tensor. Along dim alone the results have to sum to 1.",
         exercise="softmax",
         body="""
-            exponentials = torch.exp(input - input.amax(dim, keepdim=True))
+            exponentials = torch.exp(input - input.max())
             return exponentials / exponentials.sum()
         """,
     ),
@@ -228,6 +257,16 @@ MISTAKES_BY_HAND = (
         "The numbers themselves were divided by their sum; negative ones stay negative. Softmax takes exp first.",
         exercise="softmax",
         body="return input / input.sum(dim, keepdim=True)",
+    ),
+    Mistake(
+        "the largest of all subtracted",
+        "The largest number of the whole tensor was subtracted. Where a row lies far below it, exp makes 0 of all of the row, and "
+        "0 / 0 is no number. Subtract the largest along dim.",
+        exercise="softmax",
+        body="""
+            exponentials = torch.exp(input - input.max())
+            return exponentials / exponentials.sum(dim, keepdim=True)
+        """,
     ),
     Mistake(
         "overflow",

@@ -1,5 +1,6 @@
 """Calls to try an answer on, beside those that the model makes: where a library has the right result, or at the edges."""
 
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,8 +24,8 @@ def words() -> list[Case]:
     """What the tokenizers library cuts words into: whole ones, many pieces, a letter that no piece has, the length limit."""
     from tokenizers.models import WordPiece
 
-    vocabulary = lab().tokenizer.vocab
-    model = WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100)
+    vocabulary = MappingProxyType(lab().tokenizer.vocab)  # which nobody can change, and so nobody has to copy
+    model = WordPiece(dict(vocabulary), unk_token="[UNK]", max_input_chars_per_word=100)
     found = [word for text in SENTENCES for word in text.lower().rstrip(".!").split() if word.isalpha()]
     return [Case((word, vocabulary), wanted={RESULT: [token.value for token in model.tokenize(word)]}) for word in (*found, *WORDS)]
 
@@ -61,6 +62,7 @@ def scores() -> list[Case]:
         Case((_drawn(2, 3, 4), 1)),
         Case((_drawn(2, 3), 0)),
         Case((torch.tensor([[1000.0, 999.0, -1000.0]]).double(), -1)),
+        Case((torch.tensor([[1000.0, 0.0], [0.0, 1.0]]).double(), -1)),
     ]
 
 

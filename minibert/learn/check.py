@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .bench import Case, lab
+from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
-from .graft import BEHIND, graft
+from .graft import BEHIND, graft, lines_lost
 from .kinds import parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
@@ -62,7 +62,9 @@ def examine(course: Course, exercise: Exercise, text: str, file: str) -> Report:
     try:
         told = _judged(exercise, text, file) if exercise.judge else _Examination(course, exercise, text, file).passes()
     except Finding as found:
-        return Report(exercise.name, found.stage, found.text, found.mistake)
+        lost = not exercise.judge and found.stage != "does not run" and lines_lost(exercise.cut, text)
+        remark = f"\nA line above the gap is no longer as it was: `{lost}`" if lost and not found.mistake else ""
+        return Report(exercise.name, found.stage, found.text + remark, found.mistake)
     return Report(exercise.name, "passed", told)
 
 
@@ -76,7 +78,7 @@ def _judged(exercise: Exercise, text: str, file: str) -> str:
         wrong = exercise.judge(namespace, text)
     if wrong is not None:
         raise Finding("not written" if wrong == GAP else "wrong numbers", "Not answered yet." if wrong == GAP else wrong)
-    return "Right."
+    return exercise.answer(text) if callable(exercise.answer) else exercise.answer
 
 
 class _Examination:
@@ -154,15 +156,16 @@ class _Examination:
         for case, name, got, wanted in parts:
             if isinstance(got, Tensor) and (odd := ~got.isfinite() & wanted.isfinite()).any():
                 what = "NaN, which is no number" if got[odd].isnan().any() else "infinite"
-                text = f"{quoted(name)} has {int(odd.sum()):,} values of {got.numel():,} that are {what}."
-                raise Finding("not a number", text + self.arises(case) + which(self.exercise, case))
+                text = f"{quoted(name)}: {int(odd.sum()):,} of {got.numel():,} values {'is' if got.numel() == 1 else 'are'} {what}."
+                raise Finding("not a number", text + self.arises(case, got[odd]) + which(self.exercise, case))
 
-    def arises(self, case: Case) -> str:
-        """The first line that makes something infinite, or no number, out of what is not."""
+    def arises(self, case: Case, odd: Tensor) -> str:
+        """The first line that makes NaN, or, if that is what came out, something infinite."""
+        is_odd = Tensor.isnan if odd.isnan().any() else Tensor.isinf
         with Tape(nn.Identity(), also=[self.answer.graft.function]) as tape:
             self.answer.run(case)
         for record in tape.records:
-            if not record.argument and record.line < BEHIND and not record.tensor.isfinite().all():
+            if not record.argument and record.line < BEHIND and is_odd(record.tensor).any():
                 line = self.text.splitlines()[record.line - 1].strip()
                 return f"\nThat begins in line {record.line}, with `{record.name}`:\n    {line}"
         return ""
@@ -195,12 +198,14 @@ class _Examination:
         seen = differences(got, wanted, axes, mask, of_tokens=("tokens", "query", "key"))  # a key of padding says less
         apart = seen if seen.any() else apart
         index = torch.unravel_index(apart.argmax(), apart.shape) if apart.dim() else ()
-        spot = f"index {list(map(int, index))}" if apart.dim() else ""
+        at = f"`{name}[{', '.join(str(int(number)) for number in index)}]`" if apart.dim() else ""
+        spot = at
         if case.batch is not None:
             tokens, labels = case.batch.tokens, lab().model.config.id2label
             alone = extent(differs, axes, tokens)
             text += f", {alone}" if alone else ""
-            spot = place_in_words(place_of(apart, axes), tokens, labels) or spot
+            words = place_in_words(place_of(apart, axes), tokens, labels)
+            spot = f"{at}, {words}" if words else at
         text += f".\nMost at {spot}: yours" if spot else ". Yours"
         text += f" is {got[index].item():.6g}, wanted {wanted[index].item():.6g}."
         if got.is_floating_point() and torch.allclose(got, wanted, rtol=1e-5, atol=1e-6):
@@ -225,8 +230,10 @@ class _Examination:
             if not close(mine, theirs).all():
                 text = f"Each call alone is right, but in the whole model {name} is {short(mine)}; wanted {short(theirs)}."
                 raise Finding("whole model", text)
-        answers = ", ".join(f"{labels[int(row.argmax())]} {row.max():.4f}" for row in got.logits.softmax(-1))
-        return f"The whole model with it: {answers}; logits differ by {(got.logits - wanted.logits).abs().max():.1e}."
+        told = [f"The whole model with it, logits differing by {(got.logits - wanted.logits).abs().max():.1e} at most:"]
+        for text, row in zip(SENTENCES, got.logits.softmax(-1), strict=True):
+            told.append(f"    {labels[int(row.argmax())]} {row.max():.4f}  {text}")
+        return "\n".join(told)
 
     def gradients(self) -> str:
         """The gradient of every parameter, with the answer in the model."""
@@ -246,14 +253,15 @@ class _Examination:
         if not largest <= SAME_GRADIENT:
             text = f"The numbers are right, but the gradient of {worst} is not: something on its way to the loss was cut off."
             raise self.naming.by_gradients(mine, steepest, text)
-        return f"Gradients: all {len(wanted)} parameters have theirs, differing by {largest:.1e} of the steepest at most."
+        return f"Gradients: all {len(wanted)} parameters have theirs, differing by {largest:.1e} of the largest one at most."
 
     def dropout(self) -> None:
         """Where the real lines drop something in training, the answer has to."""
         case = self.cases[0]
         with torch.no_grad():
-            if real(self.exercise).varies(case) and not self.answer.varies(case):
-                text = "The numbers are right, but in training nothing is dropped; wanted self.dropout applied."
+            missing = sorted(real(self.exercise).varies(case) - self.answer.varies(case))
+            if missing:
+                text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
                 raise self.naming.by_dropout(case, text)
 
 

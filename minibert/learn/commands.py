@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import indent
 
 from ..tokenizer import printable
 from . import sandbox
@@ -49,9 +48,11 @@ def run(args: argparse.Namespace) -> int:
 def _named(known: Course, name: str, folder: str) -> tuple[Exercise, Path]:
     """An exercise by its name or by its file, and the folder of that."""
     path = Path(name)
+    if name.isdecimal() and 1 <= int(name) <= len(known.exercises):
+        return known.exercises[int(name) - 1], Path(folder)
     if path.suffix == ".py":
         return known.find(path.stem.replace("_", "-")), path.parent if folder == "." else Path(folder)
-    return known.find(name), Path(folder)
+    return known.find(name.replace("_", "-")), Path(folder)
 
 
 def _list(known: Course, book: Workbook) -> int:
@@ -59,17 +60,16 @@ def _list(known: Course, book: Workbook) -> int:
     done = 0
     for number, one in enumerate(known.exercises, start=1):
         status = book.status(one)
-        done += status == "done"
+        done += status.startswith("done")
         head = f"{number:2}  {one.name:<{width}}  {'*' * one.difficulty:<3}  {one.title or one.target.rpartition('.')[2]}"
         print(f"{head:<{COLUMNS - len(status) - 1}} {status}".rstrip())
         after = f"; after {', '.join(one.needs)}" if one.needs else ""
         for line in wrapped(f"{one.teaches or 'an exercise of your own'}{after}", " " * (width + 11), " " * (width + 11)):
             print(line)
-    open_ones = [one for one in known.exercises if book.status(one) != "done"]
+    open_ones = [one for one in known.exercises if not book.status(one).startswith("done")]
     print(f"\n* to ***: difficulty. {done} of {len(known.exercises)} done in {printable(str(book.folder.resolve()))}.")
     if open_ones:
-        verb = "check" if book.status(open_ones[0]) else "start"
-        print(f"Next: {_typed(book, verb, open_ones[0])}")
+        print(f"Next: {_next(book, open_ones[0])}")
     return 0
 
 
@@ -87,17 +87,20 @@ def _check(known: Course, book: Workbook, exercise: Exercise) -> int:
     report = result.report
     book.note(exercise, report.passed)
     if result.printed:
-        print(f"Your lines printed:\n{indent(result.printed, '  ')}\n")
+        print("Your lines printed:")
+        for line in result.printed.splitlines():
+            print("\n".join(wrapped(line, "  ", "  ")))
+        print()
     print(f"{exercise.name}: {'right' if report.passed else report.stage}")
     for line in report.text.splitlines():
         code = line.startswith("    ")
         for part in wrapped(printable(line), "  ", "      " if code else "  ", code=code):
             print(part)
     if report.passed:
-        later = [one for one in known.exercises if book.status(one) != "done"]
+        later = [one for one in known.exercises if not book.status(one).startswith("done")]
         after = known.exercises.index(exercise)
         following = next((one for one in later if known.exercises.index(one) > after), later[0] if later else None)
-        print(f"Next: {_typed(book, 'start', following)}" if following else "That was the last one.")
+        print(f"Next: {_next(book, following)}" if following else "That was the last one.")
     return 0 if report.passed else 1
 
 
@@ -110,7 +113,8 @@ def _hint(known: Course, book: Workbook, exercise: Exercise) -> int:
 def _reset(known: Course, book: Workbook, exercise: Exercise) -> int:
     kept = book.reset(exercise)
     old = f" What was there is now {printable(str(kept))}." if kept else ""
-    print(f"{printable(str(book.file(exercise)))} is as it was handed out.{old}")
+    fresh = "has another question of its kind" if callable(exercise.answer) else "is as it was handed out"
+    print(f"{printable(str(book.file(exercise)))} {fresh}.{old}")
     return 0
 
 
@@ -126,6 +130,10 @@ def _solution(book: Workbook, exercise: Exercise, yes: bool) -> int:
     file = book.file(exercise)
     print(solution_of(exercise, file.read_text(encoding="utf-8") if file.is_file() else ""))
     return 0
+
+
+def _next(book: Workbook, exercise: Exercise) -> str:
+    return _typed(book, "check" if book.status(exercise) else "start", exercise)
 
 
 def _typed(book: Workbook, verb: str, exercise: Exercise) -> str:

@@ -102,8 +102,11 @@ class Cut:
 
     @property
     def lines(self) -> tuple[int, int]:
-        """First and last line of the gap, counted from 1."""
-        return self.missing[0].lineno, self.missing[-1].end_lineno or 0
+        """First and last line of the gap, counted from 1; the comment above it belongs to it."""
+        first, lines = self.missing[0].lineno, self.text.splitlines()
+        while lines[first - 2].strip().startswith("#"):
+            first -= 1
+        return first, self.missing[-1].end_lineno or 0
 
     @property
     def solution(self) -> str:
@@ -123,6 +126,12 @@ class Cut:
         values = [node.value for node in nodes(self.body, ast.Return) if node.value is not None]
         parts = values[-1].elts if values and isinstance(values[-1], ast.Tuple) else values[-1:]
         return [part.id for part in parts if isinstance(part, ast.Name)]
+
+    @property
+    def returns_in_order(self) -> list[str]:
+        """The same, what is made first coming first."""
+        names = stored(self.body)
+        return sorted(self.returns, key=lambda name: len(names) - names[::-1].index(name) if name in names else 0)
 
     @cached_property
     def axes(self) -> dict[str, Axes]:

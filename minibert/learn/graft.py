@@ -12,14 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .cut import Cut, function_in, nodes, resolve, without_docstring
+from .cut import GAP, Cut, function_in, nodes, resolve, stored, without_docstring
 
 MADE = "_minibert_made"  # the name under which a grafted function hands out its variables
 BEHIND = 1_000_000  # is added to the line numbers of what comes after the gap: nobody takes them for the student's lines
 
 
+CHANGE_IT = ("update", "pop", "setdefault", "append")  # methods that change what they are called on; others end with _
+
+
 class DoesNotFit(ValueError):
     """A file from which no answer can be read; says in one sentence why."""
+
+
+class NotWritten(DoesNotFit):
+    """A file in which there is nothing where the answer should be."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def graft(cut: Cut, text: str, file: str) -> Graft:
     tree = ast.parse(text, file)
     function = function_in(tree, cut.qualname)
     if function is None:
-        raise DoesNotFit(f"the file has no {cut.qualname}; wanted it as it was handed out, which `reset` brings back.")
+        raise DoesNotFit(f"The file has no {cut.qualname}; wanted it as it was handed out, which `reset` brings back.")
     has, wanted = (", ".join(arguments(one)) for one in (function, cut.function))
     if has != wanted:
         raise DoesNotFit(f"{cut.qualname} takes ({has}); wanted what it takes in the real source, ({wanted}).")
@@ -53,9 +60,7 @@ def graft(cut: Cut, text: str, file: str) -> Graft:
     if owner and _constructor(tree, owner) != _constructor(cut.tree, owner):
         raise DoesNotFit(f"{owner}.__init__ was changed; wanted it as it was, since {name} alone is put into the model.")
     if cut.after:
-        if early := nodes(without_docstring(function.body), ast.Return):
-            wanted = " and ".join(cut.makes)
-            raise DoesNotFit(f"line {early[0].lineno} returns; wanted no return, but {wanted}, with which the source goes on.")
+        _check_gap(cut, function)
         behind = [*ast.parse(f"{MADE}(locals())").body, *copy.deepcopy(cut.after)]
         function.body += [ast.increment_lineno(statement, BEHIND) for statement in behind]
     made: list[dict[str, Any]] = []
@@ -65,6 +70,38 @@ def graft(cut: Cut, text: str, file: str) -> Graft:
         return Graft(namespace[name], made, {})
     real, theirs = vars(getattr(cut.module, owner)), vars(namespace[owner])
     return Graft(theirs[name], made, {key: value for key, value in theirs.items() if key not in real})
+
+
+def lines_lost(cut: Cut, text: str) -> str:
+    """A statement that was handed out above the gap and is no longer in a file; "" where all of them are."""
+    function = function_in(ast.parse(text), cut.qualname)
+    has = {ast.dump(node) for node in function.body} if function else set()
+    return next((ast.unparse(node) for node in cut.body[: cut.gap[0]] if ast.dump(node) not in has), "")
+
+
+def _check_gap(cut: Cut, function: ast.FunctionDef) -> None:
+    """The answer makes what the source goes on with, by whatever way."""
+    answer = without_docstring(function.body)[cut.gap[0] :]
+    wanted = " and ".join(cut.makes)
+    if all(isinstance(node, ast.Pass) for node in answer):
+        raise NotWritten(f"Not written yet: nothing stands where {wanted} should be made.")
+    for node in nodes(answer, ast.Raise):
+        if isinstance(node.exc, ast.Name) and node.exc.id == "NotImplementedError":
+            raise NotWritten(f"Not written yet: line {node.lineno} still says `{GAP}`.")
+    if early := nodes(answer, ast.Return):
+        raise DoesNotFit(f"Line {early[0].lineno} returns; wanted no return: make {wanted}, and the source goes on with that.")
+    calls = [node.value for node in nodes(answer, ast.Expr) if isinstance(node.value, ast.Call)]
+    changed = {
+        call.func.value.id for call in calls
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)
+        and (call.func.attr.endswith("_") or call.func.attr in CHANGE_IT)
+    }  # fmt: skip
+    for name in cut.makes:
+        if name not in changed | set(stored(answer)):
+            raise DoesNotFit(
+                f"Your lines assign nothing to `{name}`, and the source goes on with it. A tensor's method makes a new tensor and "
+                f"leaves the old one as it is: {name} = ..."
+            )
 
 
 @contextmanager

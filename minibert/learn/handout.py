@@ -13,11 +13,13 @@ ones, or those of a known mistake, so that both are read from a file as a studen
 """
 
 import ast
+import inspect
+import sys
 import textwrap
 
 from .cut import GAP, Cut, nodes, stored
 
-WIDTH = 112
+WIDTH = 100
 STUB_IMPORTS = "import math\n\nimport torch\nfrom torch import Tensor\n"
 
 
@@ -27,14 +29,15 @@ def handout(cut: Cut, title: str, question: str, command: str) -> str:
     question   in paragraphs, each wrapped anew
     command    what checks it
     """
-    paragraphs = [title, *map(wrapped, question.strip().split("\n\n"))]
+    paragraphs = [title, *paragraphs_of(question)]
     paragraphs.append(f"Write your lines in place of `{GAP}`, then run the command at the end.")
     return '"""' + "\n\n".join(paragraphs) + f'\n"""\n\n{with_gap(cut)}\n\n\n# {command}\n'
 
 
-def wrapped(paragraph: str) -> str:
-    """A paragraph in lines; one that is indented, as code is, stays as it is."""
-    return paragraph if paragraph.startswith("    ") else textwrap.fill(" ".join(paragraph.split()), WIDTH)
+def paragraphs_of(question: str) -> list[str]:
+    """A question's paragraphs, each wrapped anew; one that is indented further, as code is, stays as it is."""
+    paragraphs = inspect.cleandoc(question).split("\n\n")
+    return [one if one.startswith("    ") else textwrap.fill(" ".join(one.split()), WIDTH) for one in paragraphs]
 
 
 def with_gap(cut: Cut) -> str:
@@ -89,4 +92,6 @@ def _imports(cut: Cut, outer: ast.stmt) -> str:
             defined += stored([node])
     if names_here := sorted(used & set(defined)):
         ours.append(f"from {cut.module.__name__} import {', '.join(names_here)}")
-    return "".join(line + "\n" for line in [*theirs, *([""] if theirs and ours else []), *ours, "", ""])
+    standard = [line for line in theirs if line.split()[1].partition(".")[0] in sys.stdlib_module_names]
+    groups = [standard, [line for line in theirs if line not in standard], ours]
+    return "\n\n".join("\n".join(group) for group in groups if group) + "\n\n\n"

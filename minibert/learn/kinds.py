@@ -1,5 +1,6 @@
 """Whether what a function made is of the right kind: type, axes, dtype, device; a wrong one is told by axis names."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -83,8 +84,8 @@ def short(value: Any) -> str:
     """A value in a few words."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}" if value.numel() > 8 else str(value.tolist())
-    if isinstance(value, dict) and len(value) > 8:
-        return f"a dict of {len(value):,}"
+    if isinstance(value, Mapping) and len(value) > 8:
+        return f"{len(value):,} entries"
     words = repr(value)
     return words if len(words) <= CHARACTERS else f"{words[: CHARACTERS - 20]} … {words[-15:]}"
 

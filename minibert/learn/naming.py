@@ -24,10 +24,28 @@ class Naming:
         return [(one, mistaken(self.course, self.exercise, one)) for one in self.course.mistakes_in(self.exercise)]
 
     def by_numbers(self, finding: Finding, runs: list[Run]) -> Finding:
-        """The finding with the name of the mistake that makes the same in every call; at padding too, if one does."""
+        """The finding with the name of the mistake that makes the same in every call, at padding too, if one does.
+
+        Else with the one that makes the same in most of the calls that are wrong: two mistakes at once.
+        """
         found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
         found = found or [mistake for mistake, trial in self.candidates if self._makes(trial, runs)]
-        return _finding(finding.stage, finding.text, "These are exactly the numbers of a known mistake", found)
+        if found:
+            return _finding(finding.stage, finding.text, "These are exactly the numbers of a known mistake", found)
+        cases = cases_of(self.exercise)
+        wrong = [(case, run) for case, run in zip(cases, runs, strict=True) if not self._same(run, case.wanted, case)]
+        times = {
+            mistake: sum(self._same(run, trial.run(case).values, case) for case, run in wrong) for mistake, trial in self.candidates
+        }
+        most = max(times.values(), default=0)
+        likely = [mistake for mistake, count in times.items() if count == most and 2 * count >= len(wrong) > 0]
+        if len(likely) != 1:
+            return finding
+        words = f"In {most} of the {len(wrong)} calls that are wrong, these are exactly the numbers of a known mistake"
+        return _finding(finding.stage, finding.text + "\nMore than one thing is wrong.", words, likely)
+
+    def _same(self, run: Run, values: Values, case: Case) -> bool:
+        return alike(run.values, values, self.exercise, case)
 
     def by_gradients(self, mine: dict[str, Tensor | None], steepest: float, text: str) -> Finding:
         """The same for an answer with the right numbers and wrong gradients."""
@@ -78,6 +96,8 @@ def _same_gradients(trial: Trial, mine: dict[str, Tensor | None], steepest: floa
 
 
 def _finding(stage: str, text: str, words: str, found: list[Mistake]) -> Finding:
+    if len(found) > 1:
+        words = words.replace("a known mistake", "each of these known mistakes")
     for mistake in found:
         text += f"\n{words}, {mistake.name!r}:\n{mistake.sentence}"
         if mistake.invisible:

@@ -62,7 +62,7 @@ def shape_hint(got: tuple[int, ...], wanted: tuple[int, ...], names: Axes) -> st
     gone = [axis for axis in range(len(wanted)) if wanted[:axis] + wanted[axis + 1 :] == got]
     more = [axis for axis in range(len(got)) if got[:axis] + got[axis + 1 :] == wanted]
     if gone:
-        return f"the axis {names[gone[0]]} is gone: an index, a sum or a mean takes its axis away, unless keepdim=True keeps it"
+        return f"the axis {names[gone[0]]} is missing: never made, or an index, a sum or a mean without keepdim=True took it away"
     if more:
         return f"axis {more[0]} is one too many"
     if math.prod(got) == math.prod(wanted):

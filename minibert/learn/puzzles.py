@@ -6,6 +6,7 @@ GAP where there is none yet, and None where it is right.
 
 import copy
 import inspect
+import linecache
 import random
 import re
 from typing import Any
@@ -22,9 +23,15 @@ from .cut import GAP
 from .divergence import compare
 from .places import place_in_words
 
-PUZZLES = tuple(mistake for mistake in MISTAKES if mistake.module == architecture.__name__ and not mistake.invisible)
 BIASES = tuple(f"{name}_lin.bias" for name in ("q", "k", "v", "out"))
 PADDING = torch.tensor([False, False, True, True])
+
+
+def _one_line(mistake: Mistake) -> bool:
+    return len(mistake.edit) == 2 and "\n" not in "".join(mistake.edit)
+
+
+PUZZLES = tuple(one for one in MISTAKES if one.module == architecture.__name__ and not one.invisible and _one_line(one))
 
 
 def bug_page(number: int | None = None) -> str:
@@ -66,7 +73,12 @@ def wrong_lines(mistake: Mistake, text: str) -> list[int]:
     start = next((n for n, line in enumerate(lines) if lines[n : n + len(planted)] == planted), None)
     if start is not None:
         return [start + index + 1 for index in wrong]
-    return [n for n, line in enumerate(lines, 1) if line in [planted[index] for index in wrong]]
+    codes = [_code(planted[index]) for index in wrong]  # somebody has written into the file: remarks, a line more
+    return [n for n, line in enumerate(lines, 1) if _code(line) in codes]
+
+
+def _code(line: str) -> str:
+    return line.partition("  #")[0].strip()
 
 
 def _source() -> str:
@@ -74,21 +86,29 @@ def _source() -> str:
 
 
 def _planted(mistake: Mistake) -> str:
-    return mistake.planted(_source())
+    """The source with a mistake; its comment stands where it stood, or the eye would find the line before the mind does."""
+    right, planted = _source().splitlines(), mistake.planted(_source()).splitlines()
+    for number, (before, line) in enumerate(zip(right, planted, strict=True)):
+        code, mark, comment = line.partition("  #")
+        if before != line and mark:
+            planted[number] = f"{code.rstrip():<{before.index('  #') + 2}}".ljust(len(code.rstrip()) + 2) + "#" + comment
+    return "\n".join(planted) + "\n"
 
 
 def _clue(mistake: Mistake) -> str:
     """At which stage the model with the mistake parts from the right one."""
+    text, name = _planted(mistake), f"<{mistake.name}>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)  # a comparison reads the lines
     namespace: dict[str, Any] = {"__name__": "mistaken"}
-    exec(compile(_planted(mistake), "mistaken", "exec"), namespace)
+    exec(compile(text, name, "exec"), namespace)
     right = read_model(bundled()[MODEL], DistilBertForSequenceClassification)
     wrong = namespace["DistilBertForSequenceClassification"](right.config)
     wrong.load_state_dict(right.state_dict())
     inputs = {name: tensor for name, tensor in lab().padded.inputs.items() if name != "labels"}
     try:
         first = compare(wrong.eval(), right, inputs).first
-    except Exception as error:
-        return f"On the lab's sentences the model does not run: it raises {type(error).__name__}."
+    except ValueError as error:  # one hidden state too few
+        return f"On the lab's sentences the outputs cannot be compared one by one: {error}"
     if first is None:
         return "On the lab's sentences, outside training, all of its numbers are right: look for what only training shows."
     place = place_in_words(first.place, lab().padded.tokens, right.config.id2label)

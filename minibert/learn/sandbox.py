@@ -25,11 +25,11 @@ from .check import Report, examine
 from .exercises import Exercise, course
 from .trial import cases_of
 
-WAIT = 20  # seconds from the start of a check to its answer, however it is spent; most take one
+WAIT = 60  # seconds from the start of a check to its answer, should nothing else stop it; most take one
 MEMORY = 4 * 2**30  # bytes that an answer may take beyond what a check has anyway
 WRITTEN = 10 * 2**20  # bytes that it may print, or write to a file
 SHOWN = 20  # lines of what it prints
-WIDTH = 76
+WIDTH = 200
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ def _work(name: str, file: str, course_file: str | None, printed: str, writer: C
     for stream in (1, 2):
         os.dup2(output, stream)
     sys.stdout = sys.stderr = open(output, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    sys.breakpointhook = _no_debugger
     _limit()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # so that a tensor made by a student's lines fits to the others
@@ -138,7 +139,7 @@ def _work(name: str, file: str, course_file: str | None, printed: str, writer: C
 def _examined(name: str, file: str, course_file: str | None) -> Report:
     known = course(course_file)
     try:
-        return examine(known, known.find(name), Path(file).read_text(encoding="utf-8"), file)
+        return examine(known, known.find(name), Path(file).read_text(encoding="utf-8-sig"), file)
     except UnicodeDecodeError as error:
         return Report(name, "does not run", f"The file is not UTF-8 (byte {error.start + 1}); save it as UTF-8 text.")
     except OSError as error:
@@ -146,6 +147,10 @@ def _examined(name: str, file: str, course_file: str | None) -> Report:
     except Exception as error:
         traceback.print_exc()
         return Report(name, "does not answer", f"The check itself failed, and not your lines: {type(error).__name__}: {error}")
+
+
+def _no_debugger(*_: Any, **__: Any) -> None:
+    raise RuntimeError("nobody can talk to a debugger during a check; print what you want to see")
 
 
 def _limit() -> None:
@@ -163,18 +168,19 @@ def _limit() -> None:
 def _silence(late: bool, status: int | None) -> str:
     """Why a check has no answer."""
     if late:
-        return f"There was no answer after {WAIT} seconds, and so it was stopped. Does a line wait for something?"
+        return f"There was no answer after {WAIT} seconds, and so it was stopped."
     if status is not None and status < 0:
         return f"Your lines made Python crash ({signal.Signals(-status).name})."
     return f"Your lines ended the program, with status {status}, before the check was done."
 
 
 def _shown(file: Path) -> str:
-    """The first lines of what was printed, with nothing in them that a terminal would obey."""
-    lines = file.read_bytes()[: 100 * WIDTH * SHOWN].decode("utf-8", "replace").splitlines()
-    shown = [printable(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…") for line in lines[:SHOWN]]
-    if len(lines) > SHOWN:
-        shown.append(f"(and {len(lines) - SHOWN:,} more lines)")
+    """The first lines of what was printed, each once, with nothing in them that a terminal would obey."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    once = list(dict.fromkeys(lines))  # the lines run many times
+    shown = [printable(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…") for line in once[:SHOWN]]
+    if len(lines) > len(shown):
+        shown.append(f"({len(lines):,} lines in all, since your lines run many times; each is shown once)")
     return "\n".join(shown)
 
 

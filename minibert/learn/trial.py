@@ -68,7 +68,7 @@ class Trial:
             if name_in(expression) in made:
                 values[expression] = _evaluated(expression, made)
         if error is None:
-            values |= _named(result, self.exercise.cut.returns) | (case.after(args) if case.after else {})
+            values |= _named(result, self.exercise.cut) | (case.after(args) if case.after else {})
         names = [*arguments(self.exercise.cut.function), *case.kwargs]
         before, after = [*given, *case.kwargs.values()], [*args, *kwargs.values()]
         changed = (name for name, one, other in zip(names, before, after, strict=False) if not _unchanged(one, other))
@@ -99,8 +99,8 @@ class Trial:
             found = torch.autograd.grad(loss, parameters, allow_unused=True)
         return dict(zip(names, found, strict=True))
 
-    def varies(self, case: Case) -> bool:
-        """Whether, in training, it makes other numbers under another seed: whether it drops anything itself."""
+    def varies(self, case: Case) -> set[str]:
+        """What comes out otherwise under another seed, in training: what it drops something of itself."""
         own = [module for module in called_module(case).children() if isinstance(module, nn.Dropout)]
         for module in own:
             module.train()
@@ -109,7 +109,7 @@ class Trial:
         finally:
             for module in own:
                 module.eval()
-        return not alike(one, other, self.exercise, case)
+        return {name for name in one if not alike({name: one[name]}, {name: other.get(name)}, self.exercise, case)}
 
 
 def real(exercise: Exercise) -> Trial:
@@ -203,12 +203,13 @@ def _evaluated(expression: str, variables: Values) -> Any:
         return variables[name_in(expression)]
 
 
-def _named(result: Any, names: list[str]) -> Values:
-    """What a function returned, under the names that it has in the source."""
+def _named(result: Any, cut: Cut) -> Values:
+    """What a function returned, under the names that it has in the source; what is made first comes first."""
+    names = cut.returns
     if isinstance(result, tuple) and len(result) == len(names) > 1:
-        return dict(zip(names, result, strict=True))
+        return {name: result[names.index(name)] for name in cut.returns_in_order}
     return {names[0] if len(names) == 1 else RESULT: result}
 
 
 def _unchanged(one: Any, other: Any) -> bool:
-    return all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(other), strict=True))
+    return one is other or all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(other), strict=True))

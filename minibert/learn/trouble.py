@@ -12,7 +12,7 @@ from types import FrameType
 from torch import Tensor
 
 from .cut import GAP
-from .graft import BEHIND, DoesNotFit
+from .graft import BEHIND, DoesNotFit, NotWritten
 from .places import axis_names, shape_in_words
 
 SECONDS = 3  # of computing, for one call of a student's lines, which takes some hundredths of one
@@ -32,26 +32,30 @@ class Finding(Exception):
 
 
 class TimeUp(BaseException):
-    """Raised in the midst of lines that have run for too long; says for how many seconds."""
+    """Raised in the midst of lines that have run for too long; says for how long."""
 
 
 @contextlib.contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raises TimeUp after so many seconds of computing, where the system can tell; waiting does not count."""
+    """Raises TimeUp after so many seconds of computing, or four times as many of waiting, where the system can tell."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ring(*_: object) -> None:
-        raise TimeUp(seconds)
+    def ring(number: int, _: object) -> None:
+        raise TimeUp(f"{seconds} seconds of computing" if number == signal.SIGPROF else f"{4 * seconds} seconds")
 
-    before = signal.signal(signal.SIGPROF, ring)
-    signal.setitimer(signal.ITIMER_PROF, seconds, 0.1)  # and again, should somebody catch it
+    timers = {signal.SIGPROF: (signal.ITIMER_PROF, seconds), signal.SIGALRM: (signal.ITIMER_REAL, 4 * seconds)}
+    before = {number: signal.signal(number, ring) for number in timers}
+    for timer, time in timers.values():
+        signal.setitimer(timer, time, 0.1)  # and again, should somebody catch it
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        for timer, _ in timers.values():
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def own_frame(error: BaseException, file: str) -> tuple[FrameType, int] | None:
@@ -69,13 +73,13 @@ def trouble(error: BaseException, file: str, text: str, axis_of: Mapping[int, st
     if isinstance(error, Finding):
         return error
     if isinstance(error, DoesNotFit):
-        return Finding("does not run", _sentence(str(error)))
+        return Finding("not written" if isinstance(error, NotWritten) else "does not run", str(error))
     if isinstance(error, SyntaxError) and error.filename == file:
         code = f":\n    {error.text.strip()}" if error.text and error.text.strip() else "."
         return Finding("does not run", f"Line {error.lineno} cannot be parsed ({error.msg}){code}")
     place = own_frame(error, file)
     if isinstance(error, TimeUp) and place is None:
-        return Finding("does not answer", f"There was no answer after {error} seconds of computing.")
+        return Finding("does not answer", f"There was no answer after {error}.")
     if place is None or place[1] >= BEHIND:
         return Finding("does not run", f"It raised {_described(error)}")
     frame, line = place
@@ -84,7 +88,7 @@ def trouble(error: BaseException, file: str, text: str, axis_of: Mapping[int, st
         return Finding("not written", f"Not written yet: line {line} still says `{GAP}`.")
     at = f"\n    {source}"
     if isinstance(error, TimeUp):
-        text = f"Line {line} was still running after {error} seconds of computing; is that a loop without an end?{at}"
+        text = f"Line {line} was still running after {error}; is that a loop without an end, or does it wait for something?{at}"
         return Finding("does not answer", text)
     if isinstance(error, SystemExit):
         return Finding("does not answer", f"Line {line} ends the program, so nothing could be checked.{at}")
@@ -102,8 +106,13 @@ def trouble(error: BaseException, file: str, text: str, axis_of: Mapping[int, st
 def _shapes(source: str, frame: FrameType, axis_of: Mapping[int, str]) -> str:
     """The tensors of that line with their axes."""
     names = dict.fromkeys(re.findall(r"(?<![.\w])[A-Za-z_]\w*", source))
-    found = {name: frame.f_locals[name] for name in names if isinstance(frame.f_locals.get(name), Tensor)}
-    told = [f"{name} {shape_in_words(one.shape, axis_names(one.shape, axis_of))}" for name, one in found.items()]
+    told = []
+    for name in names:
+        value = frame.f_locals.get(name, ...)
+        if isinstance(value, Tensor):
+            told.append(f"{name} is {shape_in_words(value.shape, axis_names(value.shape, axis_of))}")
+        elif value is None:
+            told.append(f"{name} is None")
     return "\nThere, " + ", ".join(told) + "." if told else ""
 
 

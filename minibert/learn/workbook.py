@@ -9,7 +9,7 @@ from typing import Any
 from ..vocabulary import write_atomically
 from .cut import nodes
 from .exercises import Exercise
-from .handout import handout, wrapped
+from .handout import handout, paragraphs_of
 
 NOTES = ".minibert-exercises.json"
 
@@ -19,6 +19,8 @@ class Workbook:
 
     def __init__(self, folder: str | Path, course_file: str | None = None):
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{folder} is a file; wanted a folder for the exercises.")
         self.course_file = course_file
         try:
             notes = json.loads((self.folder / NOTES).read_text(encoding="utf-8"))
@@ -55,8 +57,7 @@ class Workbook:
         title, command = f"{exercise.name}: {exercise.title or exercise.target}", self.command("check", exercise)
         if exercise.page is None:
             return handout(exercise.cut, title, exercise.question, command)
-        question = map(wrapped, exercise.question.strip().split("\n\n"))
-        top = "\n\n".join([title, *question, "The command at the end checks the answer."])
+        top = "\n\n".join([title, *paragraphs_of(exercise.question), "The command at the end checks the answer."])
         return f'"""{top}\n"""\n\n{exercise.page().rstrip()}\n\n\n# {command}\n'
 
     def reset(self, exercise: Exercise) -> Path | None:
@@ -74,22 +75,20 @@ class Workbook:
         return kept
 
     def status(self, exercise: Exercise) -> str:
-        """ "done", "changed since it was done", "started" or "". """
+        """ "done", "done, changed since", "started" or "". """
         file = self.file(exercise)
         if not file.is_file():
             return ""
         passed = self.notes.get(exercise.name, {}).get("passed")
         if passed is None:
             return "started"
-        return "done" if passed == _hash(file) else "changed since it was done"
+        return "done" if passed == _hash(file) else "done, changed since"
 
     def note(self, exercise: Exercise, passed: bool) -> None:
-        """Remembers whether the file, as it is now, passed."""
-        known = self.notes.setdefault(exercise.name, {})
-        known.pop("passed", None)
+        """Remembers that the file, as it is now, passed; what was passed once stays so."""
         if passed:
-            known["passed"] = _hash(self.file(exercise))
-        self._write()
+            self.notes.setdefault(exercise.name, {})["passed"] = _hash(self.file(exercise))
+            self._write()
 
     def hint(self, exercise: Exercise) -> str:
         """The next hint; after the last one, that one again."""
@@ -110,9 +109,8 @@ def hints_of(exercise: Exercise) -> list[str]:
     """Those of the exercise, and what the real lines call."""
     hints = list(exercise.hints)
     if exercise.page is None and not exercise.stub:
-        calls = dict.fromkeys(ast.unparse(call.func) for call in nodes(exercise.cut.missing, ast.Call))
-        first, last = exercise.cut.lines
-        hints.append(f"The real lines are {last - first + 1}, comments included, and call {', '.join(calls) or 'nothing'}.")
+        calls = dict.fromkeys(ast.unparse(call.func).rpartition(".")[2] for call in nodes(exercise.cut.missing, ast.Call))
+        hints.append(f"The real lines call {', '.join(calls)}." if calls else "The real lines call nothing.")
     return hints or ["there is none."]
 
 
