@@ -288,7 +288,7 @@ MISTAKES = (
     Mistake(
         "attention hands back context",
         "The first of the two results is what the heads found before out_lin mixed it; wanted is `output`.",
-        ("return output, attention\n\n\nclass FeedForward", "return context, attention\n\n\nclass FeedForward"),
+        ("the heads found\n        return output, attention", "the heads found\n        return context, attention"),
     ),
     # Feed-forward
     Mistake(

@@ -466,6 +466,7 @@ def training_steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer, bat
         last='tensors["embeddings.position_embeddings.weight"] = ',
         shows=(
             "tensors['embeddings.word_embeddings.weight'][:, None] + tensors['embeddings.position_embeddings.weight']",
+            "{*tensors}",
         ),
         title="Folding a BERT",
         teaches="why every BERT encoder is a DistilBERT",

@@ -98,8 +98,8 @@ def extent(differs: Tensor, axes: Axes, tokens: list[list[str]]) -> str:
 
 
 def name_in(expression: str) -> str:
-    """The variable that an expression begins with: "scores" of "scores.softmax(-1)"."""
-    return re.split(r"\W", expression)[0]
+    """The first name in an expression: "scores" of "scores.softmax(-1)"."""
+    return re.search(r"[A-Za-z_]\w*", expression)[0]  # type: ignore[index]
 
 
 def _s(several: list[int]) -> str:

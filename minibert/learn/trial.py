@@ -68,7 +68,10 @@ class Trial:
             if name_in(expression) in made:
                 values[expression] = _evaluated(expression, made)
         if error is None:
-            values |= _named(result, self.exercise.cut) | (case.after(args) if case.after else {})
+            returned = _named(result, self.exercise.cut)
+            otherwise = {name_in(expression) for expression in self.shows if expression not in returned}
+            values |= {name: value for name, value in returned.items() if name not in otherwise}  # seen in another way
+            values |= case.after(args) if case.after else {}
         names = [*arguments(self.exercise.cut.function), *case.kwargs]
         before, after = [*given, *case.kwargs.values()], [*args, *kwargs.values()]
         changed = (name for name, one, other in zip(names, before, after, strict=False) if not _unchanged(one, other))
@@ -101,14 +104,15 @@ class Trial:
 
     def varies(self, case: Case) -> set[str]:
         """What comes out otherwise under another seed, in training: what it drops something of itself."""
-        own = [module for module in called_module(case).children() if isinstance(module, nn.Dropout)]
+        called = called_module(case)
+        own = [called, *(module for module in called.children() if isinstance(module, nn.Dropout))]
         for module in own:
-            module.train()
+            module.training = True  # of this module alone; train() would reach all that are in it
         try:
             one, other = self.run(case, seed=1).values, self.run(case, seed=2).values
         finally:
             for module in own:
-                module.eval()
+                module.training = False
         return {name for name in one if not alike({name: one[name]}, {name: other.get(name)}, self.exercise, case)}
 
 
