@@ -97,7 +97,7 @@ def _exercise_parsers(verbs: Any) -> None:
         parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
         if "name" in arguments:
             parser.add_argument("name", metavar="NAME", help="an exercise, as `minibert exercise list` has it, or its file")
-        if name != "new":
+        if name not in ("new", "try"):
             parser.add_argument("--course", metavar="FILE", help="a Python file with further EXERCISES and MISTAKES")
         parser.set_defaults(run=_exercise, verb=name)
         return parser
@@ -115,6 +115,8 @@ def _exercise_parsers(verbs: Any) -> None:
     solution.add_argument("--yes", action="store_true", help="do not ask")
     folder(verb("reset", "start anew; the old file is kept under another name"))
     verb("new", "print a file to make an exercise of your own from", "")
+    own = verb("try", "try a file of your own: do the real lines pass, is each mistake named?", "")
+    own.add_argument("file", metavar="FILE", help="a Python file with EXERCISES and MISTAKES")
     grade = verb("grade", "check a folder of hand-ins, a folder in it for each student", "")
     grade.add_argument("hand_ins", metavar="DIR", help="folder with a folder of exercise files for each student")
     grade.add_argument("--json", action="store_true", help="one JSON object a hand-in and line, as they are done")

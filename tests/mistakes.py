@@ -9,6 +9,7 @@ FURTHER = {
     "scale 1": ("scores = scores / math.sqrt(self.head_dim)", "scores = scores / 1.0"),
     "mask computed, not applied": (MASKED_FILL, "scores = scores"),
     "q and k swapped": ("queries = self.q_lin(", "queries = self.k_lin(", "keys = self.k_lin(", "keys = self.q_lin("),
+    "attention hands back context": ("found\n        return output, attention", "found\n        return context, attention"),
     "LayerNorm unbiased": (
         "embeddings = self.LayerNorm(embeddings) ",
         "embeddings = (embeddings - embeddings.mean(-1, True)) / embeddings.std(-1, keepdim=True) * self.LayerNorm.weight ",

@@ -134,7 +134,11 @@ def test_the_file_will_do_for_the_name(exercise):
         (("check", "gelu", "--in", "absent"), "there is no absent/gelu.py; `minibert exercise start gelu --to absent` writes it."),
         (("list", "--course", "absent.py"), "absent.py cannot be read (No such file or directory); wanted a Python file."),
         (("grade", "absent"), "there is no folder absent; wanted one with a folder of exercise files for each student."),
-        (("grade", "."), ". has no folder with an exercise's file in it, such as ada/scaled_scores.py."),
+        (
+            ("grade", "."),
+            ". has no folder with an exercise's file in it, such as ada/scaled_scores.py. "
+            "For exercises of your own, give --course FILE.",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -180,6 +184,27 @@ def test_the_guides_exercise_with_two_mistakes_has_at_most_ten_lines_and_works(e
             assert f"numbers of a known mistake, '{name}': " in said and said.count("known mistake") == 1
 
 
+def test_try_plants_each_mistake_and_says_what_it_is_called(exercise):
+    (exercise.folder / "mine.py").write_text(snippet())
+    done = exercise("try", "mine.py")
+    rows = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    assert done.returncode == 0 and done.stdout.endswith("\nThe real lines pass, and each mistake is named as itself.\n")
+    assert {"pooled the real lines passed", "pooled pooled from [SEP] wrong numbers, named as itself"} <= rows
+    same = 'Mistake("the same again", "As before.", exercise="pooled", body="first = base.last_hidden_state[:, -1]\\n'
+    same += 'pooled = F.relu(self.pre_classifier(first))")'
+    (exercise.folder / "mine.py").write_text(snippet() + f"MISTAKES.append({same})\n")
+    done = exercise("try", "mine.py")
+    assert done.returncode == 1 and "named pooled from [SEP]  <- wanted otherwise" in done.stdout
+
+
+def test_an_instructors_file_is_not_taken_for_a_students(exercise):
+    (exercise.folder / "pooled.py").write_text(snippet())
+    for verb in ("start", "check", "reset"):
+        done = exercise(verb, "pooled", "--course", "pooled.py")
+        assert done.returncode == 1 and "pooled.py would be the file of the exercise pooled too" in done.stderr
+    assert (exercise.folder / "pooled.py").read_text() == snippet()
+
+
 def test_the_template_of_new_is_an_exercise_as_it_stands(exercise):
     (exercise.folder / "mine.py").write_text(exercise("new").stdout)
     listed = exercise("list", "--course", "mine.py").stdout
@@ -192,10 +217,10 @@ def test_the_template_of_new_is_an_exercise_as_it_stands(exercise):
     ("content", "sentence"),
     [
         ("EXERCISES = [", "mine.py cannot be run: SyntaxError: "),
-        ("x = 1", "mine.py has no EXERCISES; wanted a list of that name"),
+        ("x = 1", "mine.py has no list EXERCISES (and perhaps MISTAKES)"),
         ("EXERCISES = [1]", "mine.py has the exercise 1; wanted an Exercise"),
         (snippet().replace('"pooled", ', '"Pooled one", '), "has the exercise 'Pooled one'; wanted an Exercise with a name"),
-        (snippet().replace('"pooled", ', '"head", '), "mine.py calls something 'head', and that name is taken"),
+        (snippet().replace('"pooled", ', '"head", '), "mine.py calls something 'head', and an exercise or a mistake has"),
     ],
 )
 def test_an_instructors_file_that_cannot_be_used_is_one_sentence(exercise, content, sentence):
@@ -221,8 +246,11 @@ def test_a_class_is_graded_each_hand_in_apart(exercise):
     (exercise.folder / "ada" / "notes.txt").write_text("mine")
     (exercise.folder / "grace" / "wordpiece.py").write_bytes(b"\xff\xfe not utf-8")
 
+    (exercise.folder / "empty" / "gelu (1).py").write_text("")
+
     done = exercise("grade", ".")
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.returncode == 0
+    assert done.stderr == "minibert: not graded, since no exercise has a file of that name: empty/gelu (1).py\n"
     rows = {line[:6].strip(): line[6:].split() for line in done.stdout.split("\n\n")[0].splitlines()}
     assert rows["ada"] == [".", "-", "+", "1", "of", "3"] or rows["ada"] == [".", "o", "+", "1", "of", "3"]
     assert rows["grace"][:3] == ["-", "o", "-"] and rows["loop"][:3] == [".", ".", "-"] and rows["empty"][:3] == [".", ".", "."]

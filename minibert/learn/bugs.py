@@ -285,11 +285,6 @@ MISTAKES = (
         "What the heads found was handed on without out_lin, which mixes it: each part of dim then comes from one head alone.",
         ("output = self.out_lin(context)", "output = context"),
     ),
-    Mistake(
-        "attention hands back context",
-        "The first of the two results is what the heads found before out_lin mixed it; wanted is `output`.",
-        ("the heads found\n        return output, attention", "the heads found\n        return context, attention"),
-    ),
     # Feed-forward
     Mistake(
         "tanh GELU",

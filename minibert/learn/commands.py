@@ -1,6 +1,7 @@
 """`minibert exercise`: list, start, check, hint, solution, reset for a student; new, grade for an instructor."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from . import sandbox
 from .columns import COLUMNS, wrapped
 from .exercises import Course, Exercise, course
 from .grade import grade
+from .proof import check_file, rehearse
 from .workbook import Workbook, solution_of
 
 TEMPLATE = '''\
@@ -32,13 +34,18 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "new":
         print(TEMPLATE, end="")
         return 0
-    known = course(args.course)
+    known = course(args.file if args.verb == "try" else args.course)
+    check_file(known, known.own_exercises, known.own_mistakes)
+    if args.verb == "try":
+        return _try(known)
     if args.verb == "grade":
         return grade(known, args.course, Path(args.hand_ins), args.json)
     if args.verb == "list":
         return _list(known, Workbook(args.folder, args.course))
     exercise, folder = _named(known, args.name, args.folder)
     book = Workbook(folder, args.course)
+    if args.course and book.file(exercise).resolve() == Path(args.course).resolve():
+        raise ValueError(f"{args.course} would be the file of the exercise {exercise.name} too; give one of the two another name.")
     verbs: dict[str, Callable[[Course, Workbook, Exercise], int]] = {
         "start": _start, "check": _check, "hint": _hint, "reset": _reset,
     }  # fmt: skip
@@ -55,13 +62,27 @@ def _named(known: Course, name: str, folder: str) -> tuple[Exercise, Path]:
     return known.find(name.replace("_", "-")), Path(folder)
 
 
+def _try(known: Course) -> int:
+    """An instructor's own exercises, each with the real lines and with each mistake in it."""
+    wrong = 0
+    print(f"{'exercise':<20}{'in its gap':<40}said")
+    for exercise, name, stage, called in rehearse(known, known.own_exercises, known.mistakes, os.cpu_count() or 1):
+        right = stage == "passed" if name == "the real lines" else called == name
+        wrong += not right
+        said = f"{stage}, named as itself" if called == name else f"{stage}, named {called}" if called else stage
+        print(f"{exercise:<20}{name:<40}{said}{'' if right else '  <- wanted otherwise'}", flush=True)
+    verdict = f"{wrong} of these are not as wanted." if wrong else "The real lines pass, and each mistake is named as itself."
+    print(f"\n{verdict}")
+    return 1 if wrong else 0
+
+
 def _list(known: Course, book: Workbook) -> int:
     width = max(len(one.name) for one in known.exercises)
     done = 0
     for number, one in enumerate(known.exercises, start=1):
         status = book.status(one)
         done += status.startswith("done")
-        head = f"{number:2}  {one.name:<{width}}  {'*' * one.difficulty:<3}  {one.title or one.target.rpartition('.')[2]}"
+        head = f"{number:2}  {one.name:<{width}}  {'*' * one.difficulty:<3}  {one.title or one.name}"
         print(f"{head:<{COLUMNS - len(status) - 1}} {status}".rstrip())
         after = f"; after {', '.join(one.needs)}" if one.needs else ""
         for line in wrapped(f"{one.teaches or 'an exercise of your own'}{after}", " " * (width + 11), " " * (width + 11)):

@@ -100,7 +100,7 @@ class Cut:
         """The statements after the gap."""
         return self.body[self.gap[1] :]
 
-    @property
+    @cached_property
     def lines(self) -> tuple[int, int]:
         """First and last line of the gap, counted from 1; the comment above it belongs to it."""
         first, lines = self.missing[0].lineno, self.text.splitlines()
@@ -108,7 +108,7 @@ class Cut:
             first -= 1
         return first, self.missing[-1].end_lineno or 0
 
-    @property
+    @cached_property
     def solution(self) -> str:
         """The lines of the gap, as they stand in the source."""
         first, last = self.lines

@@ -72,10 +72,25 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Course:
-    """Exercises in their order, and the mistakes that are known."""
+    """Exercises in their order, and the mistakes that are known.
+
+    file            an instructor's file, whose exercises and mistakes are the last ones
+    own, mistaken   how many of each are from there
+    """
 
     exercises: tuple[Exercise, ...]
     mistakes: tuple[Mistake, ...]
+    file: str | None = None
+    own: int = 0
+    mistaken: int = 0
+
+    @property
+    def own_exercises(self) -> tuple[Exercise, ...]:
+        return self.exercises[len(self.exercises) - self.own :]
+
+    @property
+    def own_mistakes(self) -> tuple[Mistake, ...]:
+        return self.mistakes[len(self.mistakes) - self.mistaken :]
 
     def find(self, name: str) -> Exercise:
         """The exercise of that name. Raises ValueError, in one sentence, where there is none."""
@@ -99,7 +114,7 @@ class Course:
 
 
 def course(file: str | Path | None = None) -> Course:
-    """The course, and an instructor's exercises behind it: the EXERCISES and MISTAKES of a Python file.
+    """The course, and an instructor's exercises behind it: the EXERCISES and MISTAKES of a Python file; see proof.check_file too.
 
     Raises ValueError or OSError, in one sentence, where the file cannot be used.
     """
@@ -107,18 +122,24 @@ def course(file: str | Path | None = None) -> Course:
     from .bugs_by_hand import MISTAKES_BY_HAND
     from .course import EXERCISES
 
-    own = run_file(Path(file)) if file else {}
-    exercises, mistakes = (*EXERCISES, *own.get("EXERCISES", ())), (*MISTAKES, *MISTAKES_BY_HAND, *own.get("MISTAKES", ()))
-    if file and not own.get("EXERCISES"):
-        raise ValueError(f"{file} has no EXERCISES; wanted a list of that name, see `minibert exercise new`.")
-    for one in exercises:
-        if not isinstance(one, Exercise) or not NAME.fullmatch(one.name):
+    if file is None:
+        return Course(EXERCISES, (*MISTAKES, *MISTAKES_BY_HAND))
+    found = run_file(Path(file))
+    own, mistaken = found.get("EXERCISES"), found.get("MISTAKES", [])
+    if not isinstance(own, (list, tuple)) or not own or not isinstance(mistaken, (list, tuple)):
+        raise ValueError(f"{file} has no list EXERCISES (and perhaps MISTAKES); see `minibert exercise new`.")
+    for one in own:
+        if not isinstance(one, Exercise) or not isinstance(one.name, str) or not NAME.fullmatch(one.name):
             name = one.name if isinstance(one, Exercise) else one
             raise ValueError(f"{file} has the exercise {name!r}; wanted an Exercise with a name such as scaled-scores.")
-    for one, times in Counter([e.name for e in exercises] + [m.name for m in mistakes]).items():
+    for one in mistaken:
+        if not isinstance(one, Mistake):
+            raise ValueError(f"{file} has the mistake {one!r}; wanted a Mistake.")
+    exercises, mistakes = (*EXERCISES, *own), (*MISTAKES, *MISTAKES_BY_HAND, *mistaken)
+    for name, times in Counter([e.name for e in exercises] + [m.name for m in mistakes]).items():
         if times > 1:
-            raise ValueError(f"{file} calls something {one!r}, and that name is taken; wanted another name.")
-    return Course(exercises, mistakes)
+            raise ValueError(f"{file} calls something {name!r}, and an exercise or a mistake has that name; wanted another name.")
+    return Course(exercises, mistakes, str(file), len(own), len(mistaken))
 
 
 def run_file(file: Path) -> dict[str, Any]:

@@ -25,19 +25,32 @@ def grade(known: Course, course_file: str | None, hand_ins: Path, as_json: bool)
     """Prints a table, or a JSON object a line; returns 0. Raises ValueError where there is nothing to grade."""
     if not hand_ins.is_dir():
         raise ValueError(f"there is no folder {hand_ins}; wanted one with a folder of exercise files for each student.")
-    students = sorted(folder for folder in hand_ins.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    students = sorted(folder for folder in hand_ins.iterdir() if folder.is_dir() and not folder.name.startswith((".", "__")))
     jobs = [job for folder in students for job in _jobs(known, course_file, folder)]
     if not jobs:
-        raise ValueError(f"{hand_ins} has no folder with an exercise's file in it, such as ada/scaled_scores.py.")
+        hint = "" if course_file else " For exercises of your own, give --course FILE."
+        raise ValueError(f"{hand_ins} has no folder with an exercise's file in it, such as ada/scaled_scores.py.{hint}")
     table: dict[str, dict[str, Report]] = {folder.name: {} for folder in students}
-    for result in _with_progress(check_all(jobs, os.cpu_count() or 1), len(jobs)):
-        student = result.job.file.parent.name
-        table[student][result.job.exercise.name] = result.report
-        if as_json:
-            print(json.dumps({"student": student, **details(result)}), flush=True)
-    if not as_json:
-        _print(known, table)
+    try:
+        for result in _with_progress(check_all(jobs, os.cpu_count() or 1), len(jobs)):
+            student = result.job.file.parent.name
+            table[student][result.job.exercise.name] = result.report
+            if as_json:
+                print(json.dumps({"student": student, **details(result)}), flush=True)
+    finally:  # after Ctrl-C too, what is known by then
+        if not as_json:
+            _print(known, table)
+        for line in _not_graded(hand_ins, {job.file for job in jobs}):
+            print(line, file=sys.stderr)
     return 0
+
+
+def _not_graded(hand_ins: Path, graded: set[Path]) -> Iterator[str]:
+    """The files that are no exercise's by their names: a student may have handed in work under another one."""
+    for file in sorted(hand_ins.rglob("*")):
+        hidden = any(part.startswith((".", "__")) for part in file.relative_to(hand_ins).parts)
+        if file.suffix in (".py", ".ipynb") and file not in graded and not hidden:
+            yield f"minibert: not graded, since no exercise has a file of that name: {printable(str(file.relative_to(hand_ins)))}"
 
 
 def _jobs(known: Course, course_file: str | None, folder: Path) -> Iterator[Job]:

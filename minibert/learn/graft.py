@@ -91,7 +91,8 @@ def _check_gap(cut: Cut, function: ast.FunctionDef) -> None:
     if early := [node for node in _own(answer) if isinstance(node, ast.Return)]:
         raise DoesNotFit(f"Line {early[0].lineno} returns; wanted no return: make {wanted}, and the source goes on with that.")
     methods = [call.func.attr for call in nodes(answer, ast.Call) if isinstance(call.func, ast.Attribute)]
-    in_place = any(name.endswith("_") or name in CHANGE_IT for name in methods)  # then who knows what it changes
+    parts = any(isinstance(node.ctx, ast.Store) for node in nodes(answer, ast.Subscript))  # x[0] = y may be a view of another
+    in_place = parts or any(name.endswith("_") or name in CHANGE_IT for name in methods)  # then who knows what it changes
     for name in cut.makes:
         if not in_place and name not in stored(answer):
             raise DoesNotFit(

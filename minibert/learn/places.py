@@ -19,6 +19,8 @@ def place_in_words(place: Mapping[str, int], tokens: list[list[str]], labels: Ma
         for axis, role in (("tokens", "token"), ("query", "token"), ("key", "looking at token" if "query" in place else "token")):
             if axis in place:
                 words.append(f"{role} {place[axis]} {tokens[sentence][place[axis]]!r}")
+    elif "tokens" in place:
+        words.append(f"token {place['tokens']}")  # the same in every sentence, as a position is
     words += [f"{name} {place[axis]}" for axis, name in (("heads", "head"), ("dim", "dim")) if axis in place]
     if "labels" in place:
         words.append(f"label {labels[place['labels']]}")
@@ -78,6 +80,7 @@ def extent(differs: Tensor, axes: Axes, tokens: list[list[str]]) -> str:
     differs   bool, with these axes, False at padding
     """
     found = []
+    longest = max(tokens, key=lambda row: len(row) - row.count("[PAD]"))
     for axis, name in enumerate(axes):
         if name not in ("batch", "tokens", "query", "heads"):
             continue

@@ -63,7 +63,7 @@ def check_all(jobs: Iterable[Job], at_once: int) -> Iterator[Result]:
         try:
             while True:
                 while len(running) < at_once and (job := next(waiting, None)) is not None:
-                    running.append(_Child(job, Path(folder) / "printed" / str(time.monotonic_ns())))
+                    running.append(_Child(job, Path(folder) / str(time.monotonic_ns()) / "printed"))
                 if not running:
                     return
                 wait([child.process.sentinel for child in running], max(0.0, min(child.left for child in running)))
@@ -87,7 +87,8 @@ class _Child:
         # Elsewhere a forked process may not go on with the system's own libraries, and a new one starts from nothing.
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self.reader, writer = context.Pipe(duplex=False)
-        arguments = (job.exercise.name, str(job.file), job.course_file, str(printed), writer)
+        file, own = str(job.file.resolve()), job.course_file and str(Path(job.course_file).resolve())
+        arguments = (job.exercise.name, file, own, str(printed), writer)
         self.process = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         writer.close()
@@ -113,10 +114,9 @@ class _Child:
 
     def kill(self) -> None:
         """The process and all that it started."""
-        if self.process.is_alive():
-            with contextlib.suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.kill()
+        with contextlib.suppress(OSError, AttributeError):  # nobody of its group is left; or a system has no groups
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.join()
 
 
@@ -124,6 +124,9 @@ def _work(name: str, file: str, course_file: str | None, printed: str, writer: C
     """What the new process does."""
     if hasattr(os, "setsid"):
         os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever waits, who ends this then
+    os.chdir(Path(printed).parent)  # what it writes by a name alone is thrown away
+    sys.path.insert(0, str(Path(file).parent))  # so that it may import its neighbours, as when it is run
     output = os.open(printed, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(output, stream)
@@ -144,6 +147,8 @@ def _examined(name: str, file: str, course_file: str | None) -> Report:
         return Report(name, "does not run", f"The file is not UTF-8 (byte {error.start + 1}); save it as UTF-8 text.")
     except OSError as error:
         return Report(name, "does not run", f"The file cannot be read ({error.strerror}).")
+    except KeyboardInterrupt:
+        return Report(name, "does not answer", "Your lines raise KeyboardInterrupt, which is for Ctrl-C alone.")
     except Exception as error:
         traceback.print_exc()
         return Report(name, "does not answer", f"The check itself failed, and not your lines: {type(error).__name__}: {error}")

@@ -70,7 +70,9 @@ class Trial:
         if error is None:
             returned = _named(result, self.exercise.cut)
             otherwise = {name_in(expression) for expression in self.shows if expression not in returned}
-            values |= {name: value for name, value in returned.items() if name not in otherwise}  # seen in another way
+            for name, value in returned.items():
+                if name not in otherwise:  # these are compared in another way
+                    values[f"{name} (returned)" if name in values else name] = value
             values |= case.after(args) if case.after else {}
         names = [*arguments(self.exercise.cut.function), *case.kwargs]
         before, after = [*given, *case.kwargs.values()], [*args, *kwargs.values()]
