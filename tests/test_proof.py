@@ -70,5 +70,5 @@ def test_a_mistake_that_cannot_be_planted_is_named_with_the_reason(fields, sente
 def test_the_courses_own_can_be_used():
     known = course()
     placed = [one for one in known.mistakes if any(one in known.mistakes_in(exercise) for exercise in known.exercises)]
-    check_file(known, known.exercises, placed)
+    check_file(known, known.exercises[::4], placed)  # one in four, for each runs the model
     assert len(placed) >= 100

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .bench import recorded
 from .bugs import Mistake
 from .cut import resolve
 from .exercises import Course, Exercise
@@ -87,9 +86,10 @@ def _wrong_with(exercise: Exercise, known: Course) -> str:
     except (SyntaxError, StopIteration, OSError, TypeError) as error:
         return f"its stub cannot be used ({error}); wanted a def with a docstring, and no body." if exercise.stub else str(error)
     try:
-        if exercise.in_model and not any(True for _ in recorded(exercise.cut)):
+        cases = cases_of(exercise)
+        if exercise.in_model and not any(case.batch for case in cases):
             return "the model does not call its target; wanted in_model=False, and cases."
-        if not cases_of(exercise):
+        if not cases:
             return "there is nothing to try it on; wanted cases, since in_model is False."
     except Exception as error:
         return f"its cases cannot be used ({type(error).__name__}: {error})."
