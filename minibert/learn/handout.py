@@ -43,7 +43,7 @@ def paragraphs_of(question: str) -> list[str]:
 def with_gap(cut: Cut) -> str:
     """The class or function with its gap, below the imports that it needs."""
     if cut.stub:
-        return (STUB_IMPORTS + "\n\n" if "Tensor" in cut.stub else "") + cut.text.rstrip()
+        return (STUB_IMPORTS + "\n\n" if "Tensor" in cut.stub else "\n") + cut.text.rstrip()
     outer = next(node for node in cut.tree.body if cut.function in ast.walk(node))
     lines = cut.text.splitlines()
     first, _ = cut.lines

@@ -30,6 +30,8 @@ def parts_of(exercise: Exercise, case: Case, name: str, got: Any, wanted: Any) -
     mine, theirs = dict(items(got)), dict(items(wanted))
     if not mine and not theirs:
         return [(name, got, wanted)]
+    if mine.keys() != theirs.keys() and {*map(type, mine.values())} <= {*map(type, theirs.values())} <= {str, int, float}:
+        return [(name, got, wanted)]  # the kind is right; which and how many they are is not
     if mine.keys() != theirs.keys():
         raise Finding("wrong kind", f"{quoted(name)} has {_holds(got)}; wanted {_holds(wanted)}.{which(exercise, case)}")
     return [part for key, value in theirs.items() for part in parts_of(exercise, case, name + key, mine[key], value)]
