@@ -73,3 +73,14 @@ def files(model: DistilBertForSequenceClassification) -> dict[str, bytes]:
         "vocab.txt": "\n".join(VOCABULARY).encode(),
         "tokenizer_config.json": b'{"do_lower_case": true, "model_max_length": 16}',
     }
+
+
+@pytest.fixture(scope="module")
+def as_in_the_process_of_a_check():
+    """What sandbox sets up for an answer, for tests that examine one here: float64, and one thread."""
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)

@@ -3,7 +3,6 @@
 import textwrap
 
 import pytest
-import torch
 
 from minibert.learn.bench import SENTENCES, lab
 from minibert.learn.check import STAGES, examine
@@ -11,17 +10,9 @@ from minibert.learn.exercises import course
 from minibert.learn.handout import fill
 from minibert.learn.trial import cases_of
 
+pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
+
 COURSE = course()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_in_the_process_of_a_check():
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_default_dtype(dtype)
 
 
 @pytest.fixture

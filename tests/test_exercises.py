@@ -8,7 +8,6 @@ import inspect
 import textwrap
 
 import pytest
-import torch
 from other_solutions import SOLUTIONS
 
 import minibert.model
@@ -19,6 +18,8 @@ from minibert.learn.exercises import course
 from minibert.learn.handout import fill
 from minibert.learn.workbook import Workbook
 
+pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
+
 COURSE = course()
 WRITTEN = [one for one in COURSE.exercises if not one.judge]  # the others have an answer in place of code
 CORE = (
@@ -26,16 +27,6 @@ CORE = (
     "residual", "self-attention",
 )  # fmt: skip
 VISIBLE = [(exercise, one) for exercise in WRITTEN for one in COURSE.mistakes_in(exercise) if not one.invisible]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_in_the_process_of_a_check():
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_default_dtype(dtype)
 
 
 @pytest.fixture
@@ -313,6 +304,7 @@ def test_a_known_mistake_in_other_words_has_its_name_too(check_lines, exercise, 
     assert not report.passed
     assert report.mistake == name, report.text
     assert report.text.count("known mistake") == 1, report.text
+    assert "More than one thing" not in report.text
 
 
 UNKNOWN = {
