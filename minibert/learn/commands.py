@@ -64,10 +64,10 @@ def _named(known: Course, name: str, folder: str) -> tuple[Exercise, Path]:
 
 def _try(known: Course) -> int:
     """An instructor's own exercises, each with the real lines and with each mistake in it."""
-    wrong = 0
+    wrong, invisible = 0, {one.name for one in known.mistakes if one.invisible}
     print(f"{'exercise':<20}{'in its gap':<40}said")
     for exercise, name, stage, called in rehearse(known, known.own_exercises, known.mistakes, os.cpu_count() or 1):
-        right = stage == "passed" if name == "the real lines" else called == name
+        right = called == name or (stage == "passed" and name in {"the real lines", *invisible})
         wrong += not right
         said = f"{stage}, named as itself" if called == name else f"{stage}, named {called}" if called else stage
         print(f"{exercise:<20}{name:<40}{said}{'' if right else '  <- wanted otherwise'}", flush=True)
