@@ -18,6 +18,7 @@ class Naming:
     def __init__(self, course: Course, exercise: Exercise, answer: Trial):
         self.course, self.exercise, self.answer = course, exercise, answer
         self._remarks: list[str] = []
+        self._runs: dict[tuple[int, int], Run] = {}
 
     @cached_property
     def candidates(self) -> list[tuple[Mistake, Trial]]:
@@ -35,7 +36,8 @@ class Naming:
         cases = cases_of(self.exercise)
         wrong = [(case, run) for case, run in zip(cases, runs, strict=True) if not self._same(run, case.wanted, case)]
         times = {
-            mistake: sum(self._same(run, trial.run(case).values, case) for case, run in wrong) for mistake, trial in self.candidates
+            mistake: sum(self._same(run, self._run(trial, case).values, case) for case, run in wrong)
+            for mistake, trial in self.candidates
         }
         most = max(times.values(), default=0)
         likely = [mistake for mistake, count in times.items() if count == most and 2 * count >= len(wrong) > 0]
@@ -77,7 +79,14 @@ class Naming:
 
     def _makes(self, trial: Trial, runs: list[Run], at_padding: bool = False) -> bool:
         pairs = zip(cases_of(self.exercise), runs, strict=True)
-        return all(alike(trial.run(case).values, run.values, self.exercise, case, at_padding) for case, run in pairs)
+        return all(alike(self._run(trial, case).values, run.values, self.exercise, case, at_padding) for case, run in pairs)
+
+    def _run(self, trial: Trial, case: Case) -> Run:
+        """What a known mistake makes of a case, computed once."""
+        key = id(trial), id(case)
+        if key not in self._runs:
+            self._runs[key] = trial.run(case)
+        return self._runs[key]
 
     def _right_in_numbers(self) -> list[tuple[Mistake, Trial]]:
         with torch.no_grad():
