@@ -314,6 +314,11 @@ UNKNOWN = {
         if attention_mask is not None:
             scores = scores + (attention_mask[:, None, None] - 1) * 7.5
     """),
+    "a known mistake in a few calls alone": ("layer-norm", """
+        variance, mean = torch.var_mean(input, -1, correction=int(input.dim() == 1), keepdim=True)
+        scale = weight if input.dim() == 1 else 2 * weight
+        return (input - mean) * torch.rsqrt(variance + eps) * scale + bias
+    """),
     "norms before and none behind": ("block", """
         found, weights = self.attention(self.sa_layer_norm(hidden_states), attention_mask)
         x = hidden_states + found
@@ -338,6 +343,16 @@ def test_of_two_mistakes_at_once_the_one_that_makes_most_of_the_calls_is_named(c
     assert (report.stage, report.mistake) == ("wrong numbers", "unbiased variance")
     assert "More than one thing is wrong." in report.text
     assert report.text.count("known mistake") == 1
+
+
+def test_dropout_in_the_map_that_is_handed_out_and_not_in_what_is_gathered_is_found(check_lines):
+    lines = """
+        weights = F.softmax(scores, dim=-1)
+        attention, context = self.dropout(weights), weights @ values
+    """
+    report = check_lines("weighted-sum", lines)
+    assert report.stage == "gradients"
+    assert "in training nothing of `context` is dropped" in report.text
 
 
 ALONE = {
