@@ -4,6 +4,7 @@
     classifier("I hate this so much!")        -> [{"label": "NEGATIVE", "score": 0.9994558095932007}]
 """
 
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,13 +12,23 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from .checkpoint import DEFAULT, Checkpoint, HubUnreachable, locate, read_model, read_tokenizer
+from .fast import fast as make_fast
+from .fast import why_not
 from .model import DistilBertForSequenceClassification
 from .tokenizer import DistilBertTokenizer, check_text
 
 TASKS = ("sentiment-analysis", "text-classification")
 STAND_IN = "mini-sst2"  # the checkpoint that ships
+
+FAST_FROM = 8  # texts that a pipeline has been given by the time it packs its weights; measured: two or three make up for it
+BATCH_TOKENS = 512  # padding included; measured: from 256 to 1,024 it makes no difference, below and above it does
+WINDOW_TEXTS, LARGEST_WINDOW = 16, 1024  # a window has 16 texts at first, then twice as many each time, up to the largest
+WINDOW_CHARACTERS = 100_000  # ... or no more than this, which bounds memory and the wait where texts are long
+WINDOW_SECONDS = 1.0  # ... or what came within this time, where texts come slowly, as from a pipe
 
 Score = dict[str, Any]  # {"label": str, "score": float}
 TopK = int | Literal["best"] | None
@@ -30,7 +41,9 @@ def pipeline(
     tokenizer: DistilBertTokenizer | None = None,
     revision: str | None = None,
     device: str | int | torch.device | None = None,
-    batch_size: int = 8,
+    dtype: torch.dtype = torch.float32,
+    fast: bool | None = None,
+    batch_size: int | None = None,
     top_k: TopK = "best",
 ) -> "TextClassificationPipeline":
     """Loads everything that turns text into labels.
@@ -42,6 +55,9 @@ def pipeline(
                 never replaced.
     revision    branch, tag or commit on the Hub
     device      such as "cpu", "cuda" or 0; None takes a GPU where PyTorch sees one
+    dtype       what is computed in; bfloat16 needs about half the time, and scores change in the third decimal
+    fast        True: with minibert.fast, the same scores sooner, to rounding; False: model.py as it stands; None: on a CPU, fast
+                once enough texts have come to pay for it, unless you passed the model, which might change meanwhile
     batch_size, top_k   as in TextClassificationPipeline
 
     Raises CheckpointError where the checkpoint cannot be had, ValueError or TypeError for arguments that make no sense.
@@ -52,7 +68,7 @@ def pipeline(
     if isinstance(model, DistilBertForSequenceClassification):
         if tokenizer is None:
             raise ValueError("model is a loaded model; pass its tokenizer too: tokenizer=AutoTokenizer.from_pretrained(…).")
-        name = type(model).__name__
+        name, loaded = type(model).__name__, model
     elif model is None or isinstance(model, (str, Path)):
         if model is None and revision is None and tokenizer is None:
             found = default_checkpoint()
@@ -60,10 +76,17 @@ def pipeline(
             found = locate(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
         name = found.name
         tokenizer = tokenizer or read_tokenizer(found.folder)
-        model = read_model(found.folder, DistilBertForSequenceClassification)
+        loaded = read_model(found.folder, DistilBertForSequenceClassification)
     else:
         raise TypeError(f"model is a {type(model).__name__}; wanted a Hub id, a folder or a DistilBertForSequenceClassification.")
-    return TextClassificationPipeline(model.to(target), tokenizer, name=name, batch_size=batch_size, top_k=top_k)
+    if fast is False and dtype != torch.float32:
+        raise ValueError(f"fast is False and dtype is {dtype}; without fast, the model computes in float32; leave one out.")
+    made = TextClassificationPipeline(loaded.to(target), tokenizer, name=name, batch_size=batch_size, top_k=top_k)
+    if fast or dtype != torch.float32:
+        made.quick = make_fast(made.model, dtype)
+    elif fast is None and loaded is not model and target.type == "cpu":
+        made.fast_from = FAST_FROM
+    return made
 
 
 class TextClassificationPipeline:
@@ -71,8 +94,13 @@ class TextClassificationPipeline:
 
     model       set to evaluation mode: with dropout on, the same text would score differently each time
     name        which checkpoint speaks
-    batch_size  texts computed together; padding to the longest of them changes scores by rounding alone
+    batch_size  texts computed together, in the order in which they come. None: a window of up to 1,024 texts is ordered by
+                length, so that little padding is computed, and cut into batches of some 512 tokens. Which texts are padded
+                together changes scores by rounding alone.
     top_k       "best": one {"label", "score"} a text; a number k: a list of the k best; None: a list of all labels
+
+    quick       what computes the logits where it is not None: the same model, made fast
+    fast_from   after how many texts `quick` is made; None: never
     """
 
     def __init__(
@@ -81,10 +109,13 @@ class TextClassificationPipeline:
         tokenizer: DistilBertTokenizer,
         *,
         name: str = "",
-        batch_size: int = 8,
+        batch_size: int | None = None,
         top_k: TopK = "best",
     ):
         self.model = model.eval()
+        self.quick: DistilBertForSequenceClassification | None = None
+        self.fast_from: int | None = None
+        self._given = 0
         self.tokenizer = tokenizer
         self.name = name
         self.batch_size = _checked_batch_size(batch_size)
@@ -116,10 +147,10 @@ class TextClassificationPipeline:
         results = self._results(texts, size, k)
         return list(results) if isinstance(texts, Sequence) else results
 
-    def _results(self, texts: Iterable[str], size: int, top_k: TopK) -> Iterator[Any]:
+    def _results(self, texts: Iterable[str], size: int | None, top_k: TopK) -> Iterator[Any]:
         warned = False
-        for start, batch in _batches(texts, size):
-            inputs = self.tokenizer(batch, padding=True, truncation=True, max_length=self._positions, return_tensors="pt")
+        for start, window in _windows(texts, size):
+            inputs = self.tokenizer(window, truncation=True, max_length=self._positions)
             for row, left_out in enumerate(inputs.left_out):
                 if left_out and not warned:
                     warned = True
@@ -128,8 +159,16 @@ class TextClassificationPipeline:
                         "its end is left out, and so it is with any other text of that length.",
                         stacklevel=3,
                     )
-            for scores in self._scores(inputs):
-                ranked = sorted(scores, key=lambda score: -score["score"])  # stable: of equals, the lower label first
+            self._given += len(window)
+            if self.fast_from is not None and self._given >= self.fast_from:
+                self.fast_from = None
+                self.quick = make_fast(self.model) if why_not() is None else None
+            ids = inputs["input_ids"]
+            scores: dict[int, list[Score]] = {}  # of each text in the window
+            for rows in batches([len(row) for row in ids]) if size is None else [list(range(len(ids)))]:
+                scores |= zip(rows, self._scores([ids[row] for row in rows]), strict=True)
+            for row in range(len(window)):
+                ranked = sorted(scores[row], key=lambda score: -score["score"])  # stable: of equals, the lower label first
                 yield ranked[0] if top_k == "best" else ranked[:top_k]
 
     @property
@@ -137,32 +176,61 @@ class TextClassificationPipeline:
         return min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
 
     @torch.inference_mode()
-    def _scores(self, inputs: Any) -> list[list[Score]]:
-        logits = self.model(**inputs.to(self.model.classifier.weight.device)).logits    # (batch, labels)
-        probabilities = F.softmax(logits.float(), dim=-1)                               # (batch, labels)
+    def _scores(self, ids: list[list[int]]) -> list[list[Score]]:
+        rows = [torch.tensor(row) for row in ids]
+        target = self.model.classifier.weight.device
+        input_ids = _padded(rows, self.tokenizer.pad_token_id).to(target)                       # (batch, tokens)
+        attention_mask = _padded([torch.ones_like(row) for row in rows], 0).to(target)          # (batch, tokens)
+        logits = (self.quick or self.model)(input_ids, attention_mask).logits                   # (batch, labels)
+        probabilities = F.softmax(logits.float(), dim=-1)                                       # (batch, labels)
         names = self.model.config.id2label
         return [[{"label": names[i], "score": p} for i, p in enumerate(row)] for row in probabilities.tolist()]
 
 
-def _batches(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
-    """Lists of `size` texts, each with the number of its first one, taken from the source only as they are needed.
+def batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Cuts texts of these lengths (in tokens) into batches that hold little padding: the number of each text, longest first.
+
+    A batch has at most `budget` tokens, padding included, or one text that is longer.
+    """
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:  # all are padded to the first
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _padded(rows: list[Tensor], value: int) -> Tensor:
+    return pad_sequence(rows, batch_first=True, padding_value=value)
+
+
+def _windows(texts: Iterable[str], size: int | None) -> Iterator[tuple[int, list[str]]]:
+    """Lists of texts, each with the number of its first one, taken from the source only as they are needed.
+
+    size   texts in each; None: few at first, so that the first answers come soon, then more, so that there is much to order
 
     Where the source fails or holds what is no text, what was taken before is given out first.
     """
-    start, batch = 0, []
+    start, window, limit = 0, [], size or WINDOW_TEXTS
+    characters, since = 0, time.monotonic()
     try:
         for number, text in enumerate(texts):
             check_text(text, f"text {number}")
-            batch.append(text)
-            if len(batch) == size:
-                yield start, batch
-                start, batch = number + 1, []
+            window.append(text)
+            characters += len(text)
+            late = characters >= WINDOW_CHARACTERS or time.monotonic() - since > WINDOW_SECONDS
+            if len(window) == limit or (size is None and late):
+                yield start, window
+                start, window, limit = number + 1, [], size or min(2 * limit, LARGEST_WINDOW)
+                characters, since = 0, time.monotonic()
     except Exception:
-        if batch:
-            yield start, batch
+        if window:
+            yield start, window
         raise
-    if batch:
-        yield start, batch
+    if window:
+        yield start, window
 
 
 def default_checkpoint() -> Checkpoint:
@@ -187,9 +255,9 @@ def _device(device: str | int | torch.device | None) -> torch.device:
     return target
 
 
-def _checked_batch_size(batch_size: Any) -> int:
-    if type(batch_size) is not int or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}; wanted a positive number of texts.")
+def _checked_batch_size(batch_size: Any) -> int | None:
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise ValueError(f"batch_size is {batch_size!r}; wanted a positive number of texts, or None to batch by length.")
     return batch_size
 
 
