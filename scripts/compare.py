@@ -2,6 +2,7 @@
 
     python scripts/compare.py                                   with transformers, on the lab's two sentences
     python scripts/compare.py "A text." --against float64       with itself in float64: how far rounding carries
+    python scripts/compare.py --against fast                    with itself made fast: does another way give the same?
     python scripts/compare.py --model weights/mine --against mini-sst2
     python scripts/compare.py --swap MultiHeadSelfAttention=my_attention.py:EinsumAttention
 
@@ -24,6 +25,7 @@ import torch
 
 from minibert.checkpoint import Checkpoint, locate, read_model, read_tokenizer
 from minibert.classify import default_checkpoint
+from minibert.fast import fast
 from minibert.learn.divergence import TIMES_THE_ROUNDING, Comparison, Stage, compare
 from minibert.learn.places import place_in_words
 from minibert.learn.side_by_side import side_by_side
@@ -52,6 +54,8 @@ def load_reference(against: str, checkpoint: Checkpoint) -> tuple[Any, Any, str]
         return model.eval(), tokenizer, f"{checkpoint.name} in transformers {transformers.__version__}"
     if against == "float64":
         return read(checkpoint), read_tokenizer(checkpoint.folder), f"{checkpoint.name} in minibert, float64"
+    if against == "fast":
+        return fast(read(checkpoint)), read_tokenizer(checkpoint.folder), f"{checkpoint.name} in minibert, fast"
     other = locate(against)
     return read(other), read_tokenizer(other.folder), f"{other.name} in minibert"
 
@@ -132,11 +136,12 @@ def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]]
             yield f"  what is most alike in the reference is {spot.theirs:.6g} there."
 
 
-def verdict(stages: list[Stage], against: str, swapped: bool) -> str:
+def verdict(stages: list[Stage], against: str, swapped: bool, blocks: int) -> str:
     """The last line, where nothing differs: it says no more than was compared."""
     if against == "float64" and not swapped:
         return "Nothing was judged: this is how far rounding carries. With --swap, it is what a variant is measured by."
-    missing = sum(stage.verdict == "not given" for stage in stages)
+    maps = sum(stage.name.endswith("attention") for stage in stages)
+    missing = sum(stage.verdict == "not given" for stage in stages) + max(0, blocks - maps)
     if missing:
         return f"All stages that could be compared agree; {missing} attention maps were not given."
     if against != "transformers" and not swapped:
@@ -167,7 +172,8 @@ def main() -> None:
     parser.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
     parser.add_argument(
         "--against", default="transformers", metavar="WHAT",
-        help="transformers (by default); float64: this same model.py, to see how far rounding carries; or another checkpoint",
+        help="transformers (by default); float64: this same model.py, to see how far rounding carries; fast: made fast; "
+             "or another checkpoint",
     )  # fmt: skip
     parser.add_argument(
         "--swap", action="append", default=[], metavar="CLASS=FILE:CLASS",
@@ -196,6 +202,8 @@ def run(args: argparse.Namespace) -> bool:
     for path in filter(None, (args.json, args.html)):
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{path} cannot be written; wanted a file in a folder that is there.")
+    if args.gradients and args.against == "fast":
+        raise ValueError("--gradients and --against fast exclude each other: what is made fast gives no gradients.")
     swaps = parse(args.swap)
     checkpoint = default_checkpoint() if args.model is None else locate(args.model)
     ours, tokenizer = read(checkpoint), read_tokenizer(checkpoint.folder)
@@ -225,7 +233,7 @@ def run(args: argparse.Namespace) -> bool:
             print(f"         sentence {number} is cut: {left_out} more tokens than the model can read")
     print(f"\n{table(stages)}\n")
     if agree:
-        print(verdict(stages, args.against, bool(swaps)))
+        print(verdict(stages, args.against, bool(swaps), ours.config.n_layers))
     else:
         print("\n".join(parting(comparison, stages, tokens, ours.config.id2label)))
     if args.html:

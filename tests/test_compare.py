@@ -14,6 +14,7 @@ from mistakes import MISTAKES
 
 import minibert.model
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, save_pretrained
+from minibert.fast import why_not
 from minibert.model import DistilBertForSequenceClassification
 
 ROOT = Path(compare.__file__).parent.parent
@@ -168,6 +169,33 @@ def test_what_was_not_compared_is_not_said_to_agree(small, monkeypatch, capsys, 
     assert "a mistake in it would be in both" in out
 
 
+def test_against_fast_every_stage_agrees_and_rounds_in_another_way(small, monkeypatch, capsys, tmp_path):
+    written = tmp_path / "found.json"
+    status, out, _ = call(monkeypatch, capsys, "--model", small, "--against", "fast", "--json", written)
+    stages = json.loads(written.read_text())["stages"]
+    assert status == 0 and "All stages agree. " in out and "in minibert, fast" in out
+    assert [stage["name"] for stage in stages if "attention" in stage["name"]] == ["block 0, attention", "block 1, attention"]
+    if why_not() is None:
+        assert 0 < max(stage["absolute"] for stage in stages) < 1e-4
+    _, out, _ = call(monkeypatch, capsys, "--model", small, "--against", "fast", "good " * 200)
+    assert "All stages that could be compared agree; 2 attention maps were not given." in out
+
+
+def test_a_mistake_is_found_against_fast_too(small, monkeypatch, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from minibert.model import *\n"
+        "class Mine(FeedForward):\n"
+        "    def forward(self, hidden_states):\n"
+        "        hidden = self.lin1(hidden_states)\n"
+        "        hidden = F.gelu(hidden, approximate='tanh') * 1.001\n"
+        "        return self.lin2(hidden)\n"
+    )
+    swapped = f"FeedForward={tmp_path / 'mine.py'}:Mine"
+    status, out, _ = call(monkeypatch, capsys, "--model", small, "--against", "fast", "--swap", swapped)
+    assert status == 1
+    assert "The first wrong line is mine.py, line 5, in Mine.forward (distilbert.transformer.layer.0.ffn)" in out
+
+
 def test_two_swaps_are_both_made(small, monkeypatch, capsys, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from minibert.model import *\n"
@@ -244,6 +272,7 @@ class Leaves(FeedForward):
         (["--swap", "FeedForward"], "wanted Class=file.py:Class"),
         (["--swap", "FeedForward=raises.py:Mine"], "raises.py, line 4, raised AttributeError: "),
         (["--json", "absent/found.json"], "absent/found.json cannot be written; wanted a file in a folder"),
+        (["--against", "fast", "--gradients"], "what is made fast gives no gradients"),
         (["--json", "."], ". cannot be written; wanted a file in a folder"),
         (["--swap", "FeedForward=raises.py:Leaves"], "raises.py, line 7, raised SystemExit: 0"),
         (["--swap", "FeedForward=raises.py:Mine", "--swap", "FeedForward=raises.py:Leaves"], "--swap names FeedForward twice"),
