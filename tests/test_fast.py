@@ -16,8 +16,15 @@ from minibert.model import DistilBertForSequenceClassification, MultiHeadSelfAtt
 ROUNDING = 1e-5  # float32: sums in another order; the plain model's own logits move by up to 7.6e-6 with padding
 BFLOAT16 = 0.1  # 8 bits of precision, 1 part in 256 a factor, in logits of about 3
 
-needs_float32 = pytest.mark.skipif(why_not() is not None, reason=f"this machine cannot pack weights: {why_not()}")
-needs_bfloat16 = pytest.mark.skipif(why_not(torch.bfloat16) is not None, reason=f"no bfloat16: {why_not(torch.bfloat16)}")
+packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+bfloat16 = packs and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+needs_float32 = pytest.mark.skipif(not packs, reason="this PyTorch has no packed Linear, only the way around it can be tested")
+needs_bfloat16 = pytest.mark.skipif(not bfloat16, reason="this processor has no instructions for bfloat16")
+
+
+@needs_float32
+def test_what_this_machine_has_is_used():
+    assert why_not() is None and (why_not(torch.bfloat16) is None) == bfloat16
 
 
 def made(**changes):
