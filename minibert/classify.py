@@ -26,7 +26,7 @@ STAND_IN = "mini-sst2"  # the checkpoint that ships
 
 FAST_FROM = 8  # texts that a pipeline has been given by the time it packs its weights; measured: two or three make up for it
 BATCH_TOKENS = 512  # padding included; measured: from 256 to 1,024 it makes no difference, below and above it does
-WINDOW_TEXTS, LARGEST_WINDOW = 16, 1024  # a window has 16 texts at first, then twice as many each time, up to the largest
+WINDOW_TEXTS, LARGEST_WINDOW = 8, 1024  # a window has 8 texts at first, then twice as many each time, up to the largest
 WINDOW_CHARACTERS = 100_000  # ... or no more than this, which bounds memory and the wait where texts are long
 WINDOW_SECONDS = 1.0  # ... or what came within this time, where texts come slowly, as from a pipe
 

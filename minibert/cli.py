@@ -1,17 +1,16 @@
 """The command line: minibert classify | fetch | explain | exercise."""
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from .checkpoint import DEFAULT, FILES, CheckpointError, locate
-from .classify import pipeline
+from .labels import classify as run_classify
+from .texts import FORMS
 from .tokenizer import printable
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -50,13 +49,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Label texts; with neither TEXT nor --file, one text a line is read from standard input.",
     )
     classify.add_argument("text", nargs="*", metavar="TEXT", help="a text to label")
-    classify.add_argument("--file", metavar="FILE", help="a UTF-8 file with one text a line")
+    classify.add_argument("--file", metavar="FILE", help="a UTF-8 file: .jsonl, .csv or .tsv with --field, else one text a line")
+    classify.add_argument("--field", metavar="NAME", help="the key or column that holds the text")
+    classify.add_argument("--format", choices=FORMS, help="how to read it, whatever its name; standard input is lines by default")
+    classify.add_argument("--output", metavar="FILE", help="write the labels to this file, as --json prints them")
     classify.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
     classify.add_argument("--revision", help="branch, tag or commit on the Hub")
     classify.add_argument("--device", help="such as cpu or cuda; by default a GPU where there is one")
+    dtypes = ("float32", "bfloat16")
+    classify.add_argument("--dtype", choices=dtypes, default="float32", help="what is computed in; bfloat16 is less exact")
     classify.add_argument("--top-k", type=_positive, metavar="K", help="show the K best labels of each text")
     classify.add_argument("--json", action="store_true", help="one JSON object a line: text, label, score, model (and top_k)")
-    classify.set_defaults(run=_classify, usage=classify)
+    classify.set_defaults(run=run_classify, usage=classify)
 
     fetch = commands.add_parser(
         "fetch",
@@ -128,49 +132,6 @@ def _exercise(args: argparse.Namespace) -> int:
     return commands.run(args)
 
 
-def _classify(args: argparse.Namespace) -> None:
-    if args.text and args.file is not None:
-        args.usage.error("TEXT and --file exclude each other; give one of them.")
-
-    classifier = pipeline(model=args.model, revision=args.revision, device=args.device, top_k=args.top_k or "best")
-    if args.text:
-        _print_labels(classifier, args.text, args)
-    elif args.file is not None:
-        with _open(args.file) as file:
-            _print_labels(classifier, _lines(file, args.file), args)
-    elif sys.stdin is None:
-        raise ValueError("there is no text, no --file and no standard input; give a TEXT.")
-    else:
-        if sys.stdin.isatty():
-            print("minibert: one text a line; Ctrl-D ends.", file=sys.stderr)
-            classifier.batch_size = 1  # answer each line as it comes
-        _print_labels(classifier, _lines(sys.stdin.buffer, "standard input"), args)
-
-
-def _print_labels(classifier: Any, texts: Any, args: argparse.Namespace) -> None:
-    """One line of output for each text, as soon as it is known."""
-    if not args.json:
-        print(f"model: {classifier.name}")
-    seen: list[str] = []
-
-    def remembered() -> Iterator[str]:
-        for text in texts:
-            seen.append(text)
-            yield text
-
-    for result in classifier(remembered()):
-        text = seen.pop(0)
-        best = result[0] if isinstance(result, list) else result
-        if args.json:
-            line = {"text": text, **best, "model": classifier.name}
-            if isinstance(result, list):
-                line["top_k"] = result
-            print(json.dumps(line), flush=True)
-        else:
-            labels = result if isinstance(result, list) else [result]
-            print("  ".join(f"{one['label']} {one['score']:.4f}" for one in labels), "", printable(text), flush=True)
-
-
 def _fetch(args: argparse.Namespace) -> None:
     found = locate(DEFAULT if args.where is None else args.where, args.revision)
     here = {name: found.folder / name for name in FILES if (found.folder / name).is_file()}
@@ -203,24 +164,6 @@ def _explain(args: argparse.Namespace) -> None:
         explanation.save(args.html)
         size = Path(args.html).stat().st_size
         print(f"{printable(args.html)} ({size / 1e6:.1f} MB): open it in a browser.")
-
-
-def _open(name: str) -> BinaryIO:
-    try:
-        return open(name, "rb")
-    except OSError as error:
-        raise ValueError(f"--file {name!r} cannot be read ({error.strerror}); wanted a UTF-8 file with one text a line.") from error
-
-
-def _lines(file: BinaryIO, name: str) -> Iterator[str]:
-    """The lines of a UTF-8 file, without their ends; an empty line is a text too, so that output and input stay in step."""
-    for number, line in enumerate(file, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            reason = f"line {number} of {name} is not UTF-8 (byte {error.start + 1}); the lines before it were classified."
-            raise ValueError(reason) from error
-        yield text.rstrip("\r\n")
 
 
 def _positive(text: str) -> int:

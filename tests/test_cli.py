@@ -1,11 +1,16 @@
 """The command line, through a real process: what it prints, where, and with which exit status."""
 
+import csv
 import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,6 +117,11 @@ def test_control_characters_never_reach_the_terminal(minibert):
         (["--model", "mini-sst2", "--device", "toaster", "x"], "device is 'toaster'"),
         (["--model", "mini-sst2", "--file", "nowhere.txt"], "--file 'nowhere.txt' cannot be read"),
         (["--model", "mini-sst2", "--file", ""], "--file '' cannot be read"),
+        (["--model", "mini-sst2", "--file", "."], "--file '.' cannot be read"),
+        (["--model", "mini-sst2", "--output", "no folder/x", "x"], "--output 'no folder/x' cannot be written (No such"),
+        (["--model", "mini-sst2", "--output", ".", "x"], "--output '.' cannot be written ("),
+        (["--model", "mini-sst2", "--output", "", "x"], "--output '' cannot be written ("),
+        (["--model", "mini-sst2", "--field", "text"], "standard input is read as plain lines; leave --field out"),
         (["--revision", 40 * "9", "x"], "cannot be reached"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -122,10 +132,226 @@ def test_an_error_is_one_line_and_status_1(minibert, arguments, words):
     assert done.stderr.startswith("minibert: ") and done.stderr.count("\n") == 1 and words in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["classify", "--top-k", "0", "x"], ["classify", "--file", "a", "b"]], ids=str)
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["classify", "--top-k", "0", "x"], ["classify", "--file", "a", "b"],
+                                       ["classify", "--field", "a", "b"], ["classify", "--format", "csv", "b"],
+                                       ["classify", "--format", "xml"], ["classify", "--dtype", "int8", "b"]], ids=str)  # fmt: skip
 def test_a_usage_error_is_status_2(minibert, arguments):
     done = minibert(*arguments)
     assert done.returncode == 2 and done.stderr.startswith("usage: minibert")
+
+
+REVIEWS = ["I love it!", "", BAD, 'a bore, "really"', "I love it!", "so bad " * 40, "two\nlines", "\x1b[31m \u2028 \U0001f600"]
+SST2 = ("--model", "mini-sst2")
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """The same texts in each form, by the standard library's writers; plain lines have no line ends in them."""
+    folder = tmp_path_factory.mktemp("reviews")
+    with open(folder / "reviews.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", "review"], *enumerate(REVIEWS)])
+    (folder / "reviews.jsonl").write_text("".join(json.dumps({"id": 1, "review": text}) + "\n" for text in REVIEWS))
+    (folder / "reviews.tsv").write_bytes(b"review\tid\n" + b"".join(f"{line(text)}\t1\n".encode() for text in REVIEWS))
+    (folder / "reviews.txt").write_bytes("\n".join(map(line, REVIEWS)).encode())
+    return folder
+
+
+def line(text):
+    return text.replace("\n", " ")
+
+
+def objects(written):
+    return [json.loads(line) for line in written.splitlines()]
+
+
+@pytest.mark.parametrize("form", ["lines", "jsonl", "csv", "tsv"])
+def test_every_text_of_a_file_has_its_label_in_the_output_and_nothing_else_is_printed(minibert, reviews, tmp_path, form):
+    file, output = reviews / f"reviews.{form.replace('lines', 'txt')}", tmp_path / "labels.jsonl"
+    field = [] if form == "lines" else ["--field", "review"]
+    done = minibert("classify", *SST2, "--file", file, "--output", output, *field)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout == f"8 texts -> {output} (model: mini-sst2)\n"
+    expected = REVIEWS if form in ("jsonl", "csv") else [line(text) for text in REVIEWS]
+    assert [one["text"] for one in objects(output.read_text())] == expected
+    printed = minibert("classify", *SST2, "--json", "--format", form, *field, stdin=file.read_bytes())
+    for one, other in zip(objects(printed.stdout), objects(output.read_text()), strict=True):
+        assert other == one | {"score": pytest.approx(one["score"], abs=1e-5)}  # texts from a pipe may be padded with others
+
+
+def test_dtype_is_what_the_model_computes_in(minibert):
+    [exact] = objects(minibert("classify", *SST2, "--json", "--dtype", "float32", BAD).stdout)
+    [half] = objects(minibert("classify", *SST2, "--json", "--dtype", "bfloat16", BAD).stdout)
+    assert exact == objects(minibert("classify", *SST2, "--json", BAD).stdout)[0]
+    assert half["label"] == exact["label"] and 0 < abs(half["score"] - exact["score"]) < 0.02  # 8 bits of mantissa
+
+
+def test_texts_and_standard_input_go_to_the_output_too_with_top_k(minibert, tmp_path):
+    output = tmp_path / "labels.jsonl"
+    output.write_text("what was there before\n" * 100)
+    done = minibert("classify", *SST2, "--top-k", "2", "--output", output, BAD)
+    assert done.stdout == f"1 text -> {output} (model: mini-sst2)\n"
+    [one] = objects(output.read_text())
+    assert one.keys() == {"text", "label", "score", "model", "top_k"} and one["text"] == BAD and one["label"] == "NEGATIVE"
+    assert [label["label"] for label in one["top_k"]] == ["NEGATIVE", "POSITIVE"]
+    assert minibert("classify", *SST2, "--output", output, stdin=b"a\nb\n").stdout.startswith("2 texts ->")
+    assert [one["text"] for one in objects(output.read_text())] == ["a", "b"]
+    assert minibert("classify", *SST2, "--output", output, stdin=b"").stdout.startswith("0 texts ->")
+    assert output.read_bytes() == b""
+
+
+def test_a_table_without_field_is_refused_before_the_output_is_touched(minibert, reviews, tmp_path):
+    output = tmp_path / "labels.jsonl"
+    output.write_text("before\n")
+    for more, words in (([], "CSV with the columns ['id', 'review']; say where"), (["--field", "text"], "has no column 'text'")):
+        done = minibert("classify", *SST2, "--file", reviews / "reviews.csv", "--output", output, *more)
+        assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+        assert output.read_text() == "before\n"
+    done = minibert("classify", *SST2, "--file", reviews / "reviews.tsv", "--format", "lines", "--json")
+    assert objects(done.stdout)[0]["text"] == "review\tid"
+
+
+def test_the_output_is_left_alone_until_model_and_input_are_there(minibert, tmp_path):
+    output = tmp_path / "labels.jsonl"
+    output.write_text("before\n")
+    for arguments in (["--model", "./nowhere"], [*SST2, "--file", "nowhere.txt"]):
+        assert minibert("classify", *arguments, "--output", output).returncode == 1
+        assert output.read_text() == "before\n"
+
+
+@pytest.mark.parametrize("way", ["name", "symbolic link", "hard link", "standard input"])
+def test_an_output_that_is_the_input_is_refused_and_the_input_stays(tmp_path, way):
+    file = output = tmp_path / "reviews.txt"
+    file.write_text("good\nbad\n")
+    if way.endswith("link"):
+        output = tmp_path / "link"
+        output.symlink_to(file) if way == "symbolic link" else output.hardlink_to(file)
+    command = [sys.executable, "-m", "minibert", "classify", *SST2, "--output", output]
+    with open(file, "rb") as stdin:
+        command += [] if way == "standard input" else ["--file", file]
+        done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=environment(tmp_path), timeout=60)
+    assert done.returncode == 1 and done.stdout == "" and "is the file that the texts are read from" in done.stderr
+    assert done.stderr.count("\n") == 1 and file.read_text() == "good\nbad\n"
+
+
+def test_a_bad_record_leaves_the_lines_before_it_and_the_error_counts_them(minibert, tmp_path):
+    file, output = tmp_path / "reviews.ndjson", tmp_path / "labels.jsonl"
+    good = b"".join(b'{"review": "number %d"}\n' % number for number in range(11))
+    file.write_bytes(good + b'{"text": ""}\n{"review": "never"}\n')
+    done = minibert("classify", *SST2, "--file", file, "--field", "review", "--output", output)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"minibert: line 12 of {file} has no key 'review', only ['text']; wanted")
+    assert done.stderr.endswith(f"; the texts before it were classified. 11 lines of labels can be read in {output}.\n")
+    assert [one["text"] for one in objects(output.read_text())] == [f"number {number}" for number in range(11)]
+
+
+def test_a_full_disk_is_one_sentence_and_no_half_line_stays(minibert, tmp_path):
+    done = minibert("classify", *SST2, "--output", "/dev/full", "x")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "--output '/dev/full' cannot be written (No space left on device)" in done.stderr
+    assert "0 lines of labels can be read" in done.stderr
+    command = [sys.executable, "-B", "-m", "minibert", "classify", *SST2, "--output", tmp_path / "labels.jsonl"]
+    done = subprocess.run(
+        command, input="good\n" * 20, capture_output=True, text=True, env=environment(tmp_path), timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)),
+    )  # fmt: skip
+    kept = (tmp_path / "labels.jsonl").read_text()
+    assert done.returncode == 1 and "cannot be written (File too large)" in done.stderr and kept.endswith("}\n")
+    assert f"{len(objects(kept))} lines of labels" in done.stderr and 300 < len(kept) <= 500
+
+
+def on_a_terminal(folder, *arguments, stdin=b"", columns=100, stdout=subprocess.PIPE):
+    """The command with a terminal as its standard error: what it shows there, standard output, and its status."""
+    ours, theirs = os.openpty()
+    if columns:
+        termios.tcsetwinsize(theirs, (24, columns))
+    command = [sys.executable, "-m", "minibert", "classify", *SST2, *map(str, arguments)]
+    stdout = theirs if stdout is None else stdout
+    shown = b""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=theirs, env=environment(folder)) as child:
+        os.close(theirs)
+        child.stdin.write(stdin)
+        child.stdin.close()
+        with suppress(OSError):  # so Linux says that the other end is closed
+            while part := os.read(ours, 65536):
+                shown += part
+        printed = child.stdout.read().decode() if child.stdout else ""
+    os.close(ours)
+    return shown.decode(), printed, child.returncode
+
+
+@pytest.mark.parametrize("columns", [100, 0], ids=["100 columns", "of unknown width"])
+def test_a_bar_on_a_terminal_shows_share_number_rate_and_time_left(tmp_path, columns):
+    (tmp_path / "lines.txt").write_text("good\n" * 1200)
+    arguments = ("--file", tmp_path / "lines.txt", "--output", tmp_path / "labels.jsonl")
+    shown, printed, status = on_a_terminal(tmp_path, *arguments, columns=columns)
+    assert status == 0 and printed == f"1,200 texts -> {tmp_path / 'labels.jsonl'} (model: mini-sst2)\n"
+    states = re.findall(r"\r *(\d+)%\|[^|]*\| (\S+) left, ([\d,]+) texts?, ([\d,.]+) texts/s", shown)
+    shares = [int(share) for share, *_ in states]
+    assert len(states) >= 2 and shares == sorted(shares) and shares[0] < shares[-1] == 100
+    assert states[-1][1:3] == ("00:00", "1,200")
+    for share, _, number, rate in states:
+        assert int(number.replace(",", "")) == pytest.approx(12 * int(share), abs=12) and float(rate.replace(",", "")) > 0
+
+
+def test_a_bar_for_a_pipe_shows_number_rate_and_time_gone(tmp_path):
+    shown, printed, status = on_a_terminal(tmp_path, "--json", stdin=b"good\n" * 100)
+    assert status == 0 and [one["text"] for one in objects(printed)] == ["good"] * 100
+    assert re.search(r"\r\d\d:\d\d gone, 100 texts, [\d,.]+ texts/s\r\n$", shown) and "%" not in shown
+
+
+def test_a_bar_breaks_neither_an_error_nor_a_warning(tmp_path):
+    stdin = b"good\n" * 20 + b"good " * 600 + b"\n" + b"good\n" * 20 + b"\xff\n"
+    shown, printed, status = on_a_terminal(tmp_path, "--json", stdin=stdin)
+    assert status == 1 and len(objects(printed)) == 41
+    lines = [part for part in re.split(r"[\r\n]+", shown) if part.strip()]
+    assert lines[-1].startswith("minibert: line 42 of standard input is not UTF-8") and " gone, 41 texts" in lines[-2]
+    assert next(part for part in lines if "warning" in part).startswith("minibert: warning: text 20 has 602 tokens")
+
+
+def test_there_is_no_bar_where_nobody_sees_it_or_the_labels_are_on_the_terminal(minibert, tmp_path):
+    file, output = tmp_path / "lines.txt", tmp_path / "labels.jsonl"
+    file.write_text("good\n" * 100)
+    assert minibert("classify", *SST2, "--file", file, "--output", output).stderr == ""
+    shown, _, _ = on_a_terminal(tmp_path, "--file", file, stdout=None)
+    assert "texts/s" not in shown and shown.count("POSITIVE") == 100
+    assert on_a_terminal(tmp_path, "--output", output, "x", "y")[0] == ""
+
+
+def test_without_a_terminal_nothing_of_a_bar_is_imported(tmp_path):
+    (tmp_path / "lines.txt").write_text("good\n")
+    arguments = ["classify", *SST2, "--file", str(tmp_path / "lines.txt"), "--output", str(tmp_path / "labels.jsonl")]
+    code = f"""import sys, minibert.cli
+try:
+    minibert.cli.main({arguments})
+except SystemExit:
+    print("huggingface_hub" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(tmp_path), timeout=60)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+@pytest.mark.parametrize("way", ["printed", "in the output"])
+def test_on_a_terminal_each_line_is_answered_before_the_next_comes(tmp_path, way):
+    answers = tmp_path / "labels.jsonl"
+    answers.touch()
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "minibert", "classify", *SST2, *(["--json"] if way == "printed" else ["--output", answers])]
+    with open(answers if way == "printed" else os.devnull, "wb") as stdout, subprocess.Popen(
+        command, stdin=theirs, stdout=stdout, stderr=subprocess.PIPE, env=environment(tmp_path)
+    ) as child:  # fmt: skip
+        os.close(theirs)
+        try:
+            for count, text in enumerate(["good", "bad", "good"], start=1):
+                os.write(ours, f"{text}\n".encode())
+                until = time.monotonic() + 30
+                while answers.read_bytes().count(b"\n") < count and time.monotonic() < until:
+                    time.sleep(0.02)
+                assert [one["text"] for one in objects(answers.read_text())] == ["good", "bad", "good"][:count]
+            os.write(ours, b"\x04")
+            _, errors = child.communicate(timeout=60)
+        finally:
+            child.kill()
+    os.close(ours)
+    assert child.returncode == 0 and errors.decode() == "minibert: one text a line; Ctrl-D ends.\n"
 
 
 def test_fetch_fills_the_cache_or_a_folder_that_works_without_a_network(minibert, files, tmp_path):

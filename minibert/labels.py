@@ -1,0 +1,160 @@
+"""The command `minibert classify`: texts from the command line, a file or a pipe; a line with the label of each."""
+
+import argparse
+import json
+import os
+import stat
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
+from typing import Any, BinaryIO
+
+import torch
+
+from .classify import pipeline
+from .texts import Text, form_of, read_texts
+from .tokenizer import printable
+
+
+def classify(args: argparse.Namespace) -> None:
+    """Labels the texts that the arguments name, and prints or writes a line for each as soon as it is known.
+
+    Raises ValueError or TypeError, in one sentence, after the labels of the texts before the one that is bad.
+    """
+    if args.text and args.file is not None:
+        args.usage.error("TEXT and --file exclude each other; give one of them.")
+    if args.text and (args.field is not None or args.format is not None):
+        args.usage.error("--field and --format say how to read a file or standard input; leave them out with a TEXT.")
+
+    with ExitStack() as opened:
+        file: BinaryIO | None = None
+        texts: Iterable[Text] = [Text(text, 0) for text in args.text]
+        if args.file is not None:
+            file = opened.enter_context(_open("--file", args.file, "rb", "a UTF-8 file of texts"))
+            form = args.format or form_of(args.file)
+        elif not args.text:
+            if sys.stdin is None:
+                raise ValueError("there is no text, no --file and no standard input; give a TEXT.")
+            file, form = sys.stdin.buffer, args.format or "lines"
+        if file is not None:
+            if args.output is not None:
+                _check_not_the_input(args.output, file)
+            texts = read_texts(file, "standard input" if args.file is None else args.file, form, args.field)
+
+        dtype: torch.dtype = getattr(torch, args.dtype)
+        classifier = pipeline(model=args.model, revision=args.revision, device=args.device, dtype=dtype, top_k=args.top_k or "best")
+        if file is not None and file.isatty():
+            print("minibert: one text a line; Ctrl-D ends.", file=sys.stderr)
+            classifier.batch_size = 1  # answer each line as it comes
+        output: FileIO | None = None
+        if args.output is not None:
+            output = opened.enter_context(_open("--output", args.output, "wb", "a file in a folder that is there"))
+        elif not args.json:
+            print(f"model: {classifier.name}")
+        count = 0
+        try:
+            with _progress(file, sys.stdout if output is None else output) as passed:
+                for text, result in _labelled(classifier, texts):
+                    if output is None:
+                        print(_line(text.text, result, classifier.name, args.json), flush=True)
+                    else:
+                        _write(output, args.output, _line(text.text, result, classifier.name, True) + "\n")
+                    count += 1
+                    passed(text)
+        except (OSError, ValueError, TypeError) as error:
+            if output is None:
+                raise
+            raise ValueError(f"{error} {_counted(count, 'line')} of labels can be read in {args.output}.") from error
+        if output is not None:
+            print(f"{_counted(count, 'text')} -> {printable(args.output)} (model: {classifier.name})")
+
+
+def _labelled(classifier: Any, texts: Iterable[Text]) -> Iterator[tuple[Text, Any]]:
+    """Each text with its result, as soon as it is known; the classifier reads ahead as far as it likes."""
+    waiting: deque[Text] = deque()
+
+    def remembered() -> Iterator[str]:
+        for text in texts:
+            waiting.append(text)
+            yield text.text
+
+    for result in classifier(remembered()):
+        yield waiting.popleft(), result
+
+
+def _line(text: str, result: Any, model: str, as_json: bool) -> str:
+    labels = result if isinstance(result, list) else [result]
+    if not as_json:
+        return "  ".join(f"{one['label']} {one['score']:.4f}" for one in labels) + "  " + printable(text)
+    line = {"text": text, **labels[0], "model": model}
+    if isinstance(result, list):
+        line["top_k"] = result
+    return json.dumps(line)
+
+
+@contextmanager
+def _progress(file: BinaryIO | None, labels: Any) -> Iterator[Callable[[Text], None]]:
+    """A bar on standard error, where somebody sees it and the labels go elsewhere; it is told of each text that has its label."""
+    if file is None or file.isatty() or labels.isatty() or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # what only a bar needs
+
+    status = os.fstat(file.fileno())  # of a pipe, some systems call the size what waits in it
+    total = status.st_size if stat.S_ISREG(status.st_mode) else None
+    shape = "{percentage:3.0f}%|{bar}| {remaining} left{postfix}" if total else "{elapsed} gone{postfix}"
+    count, start = 0, time.monotonic()
+
+    def passed(text: Text) -> None:
+        nonlocal count
+        count += 1
+        bar.set_postfix_str(f"{_counted(count, 'text')}, {count / (time.monotonic() - start):,.1f} texts/s", refresh=False)
+        bar.update(text.end - bar.n)
+
+    show = warnings.showwarning
+
+    def warned(*warning: Any, **more: Any) -> None:
+        bar.clear()  # it comes back with the next text
+        show(*warning, **more)
+
+    known = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some terminals do not say how large they are
+    size = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
+    bar: Any = tqdm(total=total, bar_format=shape, smoothing=0, miniters=1, **size)  # type: ignore[no-untyped-call]
+    with bar, warnings.catch_warnings():
+        warnings.showwarning = warned
+        yield passed
+
+
+def _open(option: str, name: str, mode: str, wanted: str) -> Any:
+    try:
+        return open(name, mode, buffering=-1 if mode == "rb" else 0)
+    except OSError as error:
+        done = "read" if mode == "rb" else "written"
+        raise ValueError(f"{option} {name!r} cannot be {done} ({error.strerror}); wanted {wanted}.") from error
+
+
+def _check_not_the_input(name: str, file: BinaryIO) -> None:
+    with suppress(OSError):  # what is not there is not the input
+        ours, other = os.fstat(file.fileno()), os.stat(name)
+        if os.path.samestat(ours, other) and not stat.S_ISCHR(ours.st_mode):  # a terminal may be both
+            raise ValueError(f"--output {name!r} is the file that the texts are read from; give it another name.")
+
+
+def _write(file: FileIO, name: str, line: str) -> None:
+    """The whole line, or nothing of it."""
+    data, written = line.encode(), 0
+    try:
+        while written < len(data):
+            written += file.write(data[written:])
+    except OSError as error:
+        with suppress(OSError):
+            file.truncate(file.tell() - written)
+        raise ValueError(f"--output {name!r} cannot be written ({error.strerror}).") from error
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
