@@ -26,7 +26,7 @@ STAND_IN = "mini-sst2"  # the checkpoint that ships
 
 FAST_FROM = 8  # texts that a pipeline has been given by the time it packs its weights; measured: two or three make up for it
 BATCH_TOKENS = 512  # padding included; measured: from 256 to 1,024 it makes no difference, below and above it does
-WINDOW_TEXTS, LARGEST_WINDOW = 8, 1024  # a window has 8 texts at first, then twice as many each time, up to the largest
+WINDOW_TEXTS, LARGEST_WINDOW = 8, 1024  # a window has 8 texts at first, then twice as many each time
 WINDOW_CHARACTERS = 100_000  # ... or no more than this, which bounds memory and the wait where texts are long
 WINDOW_SECONDS = 1.0  # ... or what came within this time, where texts come slowly, as from a pipe
 
@@ -209,11 +209,12 @@ def _padded(rows: list[Tensor], value: int) -> Tensor:
 def _windows(texts: Iterable[str], size: int | None) -> Iterator[tuple[int, list[str]]]:
     """Lists of texts, each with the number of its first one, taken from the source only as they are needed.
 
-    size   texts in each; None: few at first, so that the first answers come soon, then more, so that there is much to order
+    size   texts in each; None: of a list, as many as there may be; else few at first, so that the first answers come soon, then
+           more, so that there is much to order
 
     Where the source fails or holds what is no text, what was taken before is given out first.
     """
-    start, window, limit = 0, [], size or WINDOW_TEXTS
+    start, window, limit = 0, [], size or (LARGEST_WINDOW if isinstance(texts, Sequence) else WINDOW_TEXTS)
     characters, since = 0, time.monotonic()
     try:
         for number, text in enumerate(texts):

@@ -36,6 +36,10 @@ Attention needs no weights. For long texts its time goes into writing and readin
 `scaled_dot_product_attention` makes them tile by tile, with a running softmax, and never writes them whole
 (Dao et al. 2022, "FlashAttention", arXiv 2205.14135). For short ones that is no gain, and model.py's lines run.
 
+The fastest product is the one that is not computed. The classifier reads one vector of the last block's output, that of [CLS].
+So the last block computes keys and values of every token, for [CLS] looks at all, and everything else of [CLS] alone: ten
+twelfths of a block's products are never made. Who asks for hidden states or attention maps gets them whole.
+
 On a GPU, PyTorch's own Linear is as fast as it gets: there it is the dtype, the fused attention and, as an option,
 torch.compile that save time.
 """
@@ -48,7 +52,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .model import DistilBertForSequenceClassification, MultiHeadSelfAttention
+from .model import BaseModelOutput, DistilBertForSequenceClassification, MultiHeadSelfAttention, Transformer, TransformerBlock
 
 FUSED_FROM = 128  # tokens from which fused attention wins on a CPU; measured: equal at 64, a third less time at 512
 
@@ -65,7 +69,8 @@ def fast(
     compile  on a GPU, let torch.compile fuse what is left between the products; the first call then takes long
 
     The result has the same modules and parameter names, and no gradients. Attention maps come out where model.py's own
-    attention ran, below 128 tokens on a CPU, and are None elsewhere. Where the processor or this PyTorch has no such
+    attention ran, below 128 tokens on a CPU, and are None elsewhere; its base model's last_hidden_state holds [CLS] alone
+    unless hidden states are asked for. Where the processor or this PyTorch has no such
     path (see why_not), a warning says so and the Linear layers stay PyTorch's. Raises TypeError or ValueError for a model or
     a dtype that it cannot take.
     """
@@ -102,6 +107,9 @@ def fast(
                 setattr(module, name, PackedLinear(child, dtype, gelu))
                 if gelu:
                     module.activation = GeluInTheProduct()
+    transformer = quick.distilbert.transformer
+    if type(transformer) is Transformer and type(transformer.layer[-1]) is TransformerBlock:
+        transformer.__class__ = FirstTokenTransformer
     if compile:
         quick.distilbert.transformer.compile(dynamic=True)
     return quick
@@ -175,17 +183,44 @@ def _takes_packed(x: Tensor) -> bool:
 
 
 class FusedAttention(MultiHeadSelfAttention):
-    """Self-attention without its map, where the map would be large. Shapes as in the original; the map is None then."""
+    """Self-attention that never writes its map, where the map would be large. Shapes as in the original; the map is None then."""
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Any]:
-        batch, tokens, dim = hidden_states.shape
-        if tokens < FUSED_FROM and hidden_states.device.type == "cpu":
+        if hidden_states.shape[1] < FUSED_FROM and hidden_states.device.type == "cpu":
             return super().forward(hidden_states, attention_mask)
-        per_head = (batch, tokens, self.n_heads, self.head_dim)
-        queries = self.q_lin(hidden_states).view(per_head).transpose(1, 2)  # (batch, heads, query, head_dim)
-        keys = self.k_lin(hidden_states).view(per_head).transpose(1, 2)     # (batch, heads, key, head_dim)
-        values = self.v_lin(hidden_states).view(per_head).transpose(1, 2)   # (batch, heads, key, head_dim)
-        visible = None if attention_mask is None else attention_mask[:, None, None, :] != 0  # (batch, 1, 1, key)
-        context = F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible)  # (batch, heads, query, head_dim)
-        context = context.transpose(1, 2).reshape(batch, tokens, dim)       # (batch, tokens, dim)
-        return self.out_lin(context), None
+        return self.gather(hidden_states, hidden_states, attention_mask), None
+
+    def gather(self, looking: Tensor, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """What the tokens `looking`, (batch, query, dim), gather from all of them, (batch, tokens, dim): (batch, query, dim)."""
+        queries = self._heads(self.q_lin(looking))          # (batch, heads, query, head_dim)
+        keys = self._heads(self.k_lin(hidden_states))       # (batch, heads, key, head_dim)
+        values = self._heads(self.v_lin(hidden_states))     # (batch, heads, key, head_dim)
+        visible = None if attention_mask is None else attention_mask[:, None, None, :] != 0     # (batch, 1, 1, key)
+        context = F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible)      # (batch, heads, query, head_dim)
+        output: Tensor = self.out_lin(context.transpose(1, 2).flatten(2))                       # (batch, query, dim)
+        return output
+
+    def _heads(self, tensor: Tensor) -> Tensor:
+        return tensor.view(*tensor.shape[:2], self.n_heads, self.head_dim).transpose(1, 2)
+
+
+class FirstTokenTransformer(Transformer):
+    """The blocks, of whose last only the first token is computed, unless all of it is asked for.
+
+    return  BaseModelOutput; last_hidden_state is (batch, 1, dim) then
+    """
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False, output_attentions: bool = False,
+    ) -> BaseModelOutput:
+        last: Any = self.layer[-1]
+        if output_hidden_states or output_attentions or not isinstance(last.attention, FusedAttention):
+            return super().forward(hidden_states, attention_mask, output_hidden_states, output_attentions)
+        for block in self.layer[:-1]:
+            hidden_states, _ = block(hidden_states, attention_mask)             # (batch, tokens, dim)
+        first = hidden_states[:, :1]                                            # (batch, 1, dim)  [CLS]
+        gathered = last.attention.gather(first, hidden_states, attention_mask)  # (batch, 1, dim)
+        attended = last.sa_layer_norm(first + gathered)                         # (batch, 1, dim)
+        output = last.output_layer_norm(attended + last.ffn(attended))          # (batch, 1, dim)
+        return BaseModelOutput(output)

@@ -108,6 +108,19 @@ def test_the_packed_weights_are_what_is_computed_with():
     assert copy.deepcopy(quick)(**inputs).logits.isnan().all()  # a copy packs what it finds
 
 
+@pytest.mark.parametrize("tokens", [20, FUSED_FROM])
+@torch.no_grad()
+def test_of_the_last_block_the_first_token_is_computed_and_the_rest_where_it_is_asked_for(tokens):
+    model, inputs = made(), batch(3, tokens)
+    quick, seen = fast(model), []
+    quick.distilbert.transformer.layer[-1].ffn.register_forward_hook(lambda _module, _args, output: seen.append(output.shape[1]))
+    torch.testing.assert_close(quick(**inputs).logits, model(**inputs).logits, rtol=0, atol=ROUNDING)
+    assert len(quick(**inputs, output_hidden_states=True).hidden_states) == 4
+    quick(**inputs, output_attentions=True)
+    assert seen == [1, tokens, tokens]
+    assert quick.distilbert(**inputs).last_hidden_state.shape == (3, 1, 64)
+
+
 @torch.no_grad()
 def test_attention_maps_come_out_where_they_are_small():
     quick = fast(made())
@@ -171,7 +184,7 @@ def test_without_a_working_operator_the_linear_layers_stay_pytorchs_and_a_warnin
         quick = fast(model)
     kinds = [type(module) for module in quick.modules()]
     assert PackedLinear not in kinds and kinds.count(nn.Linear) == 3 * 6 + 2
-    assert torch.equal(quick(**inputs).logits, model(**inputs).logits)
+    torch.testing.assert_close(quick(**inputs).logits, model(**inputs).logits, rtol=0, atol=ROUNDING)
 
 
 @needs_float32
@@ -201,7 +214,7 @@ def test_on_a_gpu_the_dtype_is_the_models_and_compile_is_asked_of_the_blocks_alo
     asked = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append((type(self).__name__, options)))
     quick = fast(made().to("meta"), torch.float16, compile=True)
-    assert asked == [("Transformer", {"dynamic": True})]
+    assert asked == [("FirstTokenTransformer", {"dynamic": True})]
     assert {parameter.dtype for parameter in quick.parameters()} == {torch.float16}
     kinds = [type(module) for module in quick.modules()]
     assert kinds.count(FusedAttention) == 3 and PackedLinear not in kinds
