@@ -198,7 +198,7 @@ def in_processes(s: Setting, row: str, programs: dict[str, str], title: str) -> 
     if peers.versions()["transformers"] == "absent":
         missing = {name: Figure(absent="transformers is not installed") for name in programs if name.startswith("transformers")}
     commands = {name: ["-c", code] for name, code in programs.items() if name not in missing}
-    s.found[row] = whole_processes(commands, s.repeats + 2) | missing
+    s.found[row] = whole_processes(commands, 1 if s.quick else s.repeats + 2, warm_up=int(not s.quick)) | missing
     table(row, title, s.found[row])
 
 
@@ -567,27 +567,31 @@ def main() -> None:
     try:
         if args.repeats < 1 or args.threads < 1:
             raise ValueError(f"--repeats is {args.repeats} and --threads {args.threads}; wanted positive numbers.")
+        for path in filter(None, (args.json, args.picture)):
+            if path.is_dir() or not path.absolute().parent.is_dir():
+                raise FileNotFoundError(f"{path} cannot be written; wanted a file in a folder that is there.")
+        if args.picture:
+            import matplotlib  # noqa: F401  if it is absent, that is better known now than in a quarter of an hour
         torch.set_num_threads(args.threads)
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             setting = set_up(args, Path(folder))
             warnings.simplefilter("ignore")  # of the exporters, page after page
             for row in args.rows:
                 ROWS[row](setting)
-        found = setting.found
+        print(f"\n{'target':<56}{'wanted':>10}{'found':>12}")
+        for what, wanted, value in targets(setting.found):
+            print(f"{what:<56}{wanted:>10}{'' if value != value else f'{value:.3g}':>12}  {verdict(wanted, value)}")
         if args.json:
-            figures = {row: {name: dataclasses.asdict(f) for name, f in group.items()} for row, group in found.items()}
+            figures = {row: {name: dataclasses.asdict(f) for name, f in group.items()} for row, group in setting.found.items()}
             args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         if args.picture:
-            picture(args.picture, found)
+            picture(args.picture, setting.found)
     except ImportError as error:
         sys.exit(f'benchmark: {error.name} is not installed; run `pip install -e ".[bench]"`.')
     except (OSError, ValueError, RuntimeError) as error:
         sys.exit(f"benchmark: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print(f"\n{'target':<56}{'wanted':>10}{'found':>12}")
-    for what, wanted, value in targets(found):
-        print(f"{what:<56}{wanted:>10}{'' if value != value else f'{value:.3g}':>12}  {verdict(wanted, value)}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Making one raises ImportError where its library is not installed, RuntimeError w
 """
 
 import importlib.metadata
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,7 @@ def export(folder: Path) -> Path:
     import onnxscript  # noqa: F401  what PyTorch's exporter needs, named here so that its absence is
     import transformers
 
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of every library that it could export and does not find
     path = folder / "model.onnx"
     if not path.exists():
         kind = transformers.AutoModelForSequenceClassification
