@@ -1,7 +1,7 @@
 """The same numbers sooner: model.py's own forward pass with faster matrix products under it.
 
     model = AutoModelForSequenceClassification.from_pretrained("mini-sst2")
-    quick = fast(model)        # the same logits, to rounding, in about a third to a half of the time
+    quick = fast(model)        # the same logits, to rounding, in a half to a third of the time
 
 Where the time goes. Nine tenths of a forward pass are the products of six Linear layers a block: each number of the
 output is a row of the input times a row of the weights, multiplied pair by pair and summed. A token costs 2 * 768 * 768
@@ -25,7 +25,8 @@ Three things keep a program from that:
 - Going there and back. GELU alone reads and writes every number of the widest layer once more. oneDNN applies it to a
   tile before that leaves the cache.
 
-The multiplications are the same and as many; only the order of the sums differs, and with it the rounding, 1e-6 in the logits.
+A layer's multiplications are the same and as many; only the order of the sums differs, and with it the rounding, 1e-6 in the
+logits.
 
 bfloat16 halves the bytes, and processors that have instructions for it multiply two pairs in each lane: twice the speed
 again. It keeps float32's range and 8 of its 24 bits of precision, so only the products get it: their inputs are rounded,
@@ -70,9 +71,8 @@ def fast(
 
     The result has the same modules and parameter names, and no gradients. Attention maps come out where model.py's own
     attention ran, below 128 tokens on a CPU, and are None elsewhere; its base model's last_hidden_state holds [CLS] alone
-    unless hidden states are asked for. Where the processor or this PyTorch has no such
-    path (see why_not), a warning says so and the Linear layers stay PyTorch's. Raises TypeError or ValueError for a model or
-    a dtype that it cannot take.
+    unless hidden states are asked for. Where the processor or this PyTorch cannot pack (see why_not), a warning says so and
+    the Linear layers stay PyTorch's. Raises TypeError or ValueError for a model or a dtype that it cannot take.
     """
     if not isinstance(model, DistilBertForSequenceClassification):
         raise TypeError(f"model is a {type(model).__name__}; wanted a loaded DistilBertForSequenceClassification.")
