@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 import torch
@@ -52,6 +53,8 @@ def classify(args: argparse.Namespace) -> None:
             classifier.batch_size = 1  # answer each line as it comes
         output: FileIO | None = None
         if args.output is not None:
+            texts = iter(texts)
+            texts = chain(list(islice(texts, 1)), texts)  # where the first cannot be read, what the output holds is left alone
             output = opened.enter_context(_open("--output", args.output, "wb", "a file in a folder that is there"))
         elif not args.json:
             print(f"model: {classifier.name}")

@@ -199,13 +199,18 @@ def test_texts_and_standard_input_go_to_the_output_too_with_top_k(minibert, tmp_
     assert output.read_bytes() == b""
 
 
-def test_a_table_without_field_is_refused_before_the_output_is_touched(minibert, reviews, tmp_path):
+def test_a_table_without_the_field_is_refused_before_the_output_is_touched(minibert, reviews, tmp_path):
     output = tmp_path / "labels.jsonl"
     output.write_text("before\n")
     for more, words in (([], "CSV with the columns ['id', 'review']; say where"), (["--field", "text"], "has no column 'text'")):
         done = minibert("classify", *SST2, "--file", reviews / "reviews.csv", "--output", output, *more)
         assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
         assert output.read_text() == "before\n"
+    keys = tmp_path / "keys.jsonl"
+    keys.write_text('{"review": "good"}\n')
+    done = minibert("classify", *SST2, "--file", keys, "--output", output, "--field", "text")
+    assert done.returncode == 1 and "line 1 of" in done.stderr and "has no key 'text'" in done.stderr
+    assert output.read_text() == "before\n"
     done = minibert("classify", *SST2, "--file", reviews / "reviews.tsv", "--format", "lines", "--json")
     assert objects(done.stdout)[0]["text"] == "review\tid"
 
