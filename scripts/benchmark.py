@@ -1,13 +1,15 @@
 """Speed and memory of minibert beside transformers, ONNX Runtime and OpenVINO, in one run on one machine.
 
-    python scripts/benchmark.py --data ../shared/data/SST-2/dev.tsv      all rows; a quarter of an hour on two cores
+    python scripts/benchmark.py --data ../shared/data/SST-2/dev.tsv      all rows; some twenty minutes on two cores
     python scripts/benchmark.py --rows start loading --repeats 5         some rows, sentences made up
     python scripts/benchmark.py --json found.json --picture found.png
 
 Every program loads the same checkpoint: the Hub's where it is cached or reachable, else one of the same shape, 66,955,010
 parameters, with random weights. Programs are warmed up and take turns; figures are medians, with the spread from the fastest
-to the slowest turn. Only ratios within one run mean anything: a busy neighbour slows all of them. Libraries that are
-not installed (`pip install -e ".[bench]"` has them all) and paths that this processor lacks are named as absent.
+to the slowest turn. Only ratios within one run mean anything: a busy neighbour slows all of them. Libraries that are not
+installed (`pip install -e ".[bench]"` has them all) and paths that this processor lacks are named as absent.
+
+peers.py makes the programs; timing.py takes the time and says what was found, beside what was wanted.
 """
 
 import argparse
@@ -17,62 +19,31 @@ import json
 import os
 import platform
 import random
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import peers
+import timing
 import torch
-import torch.nn.functional as F
 from evaluate import read_glue
+from timing import HALF, LOADED, OURS, TRANSFORMERS, Figure, Group, make, say, table, take_turns, whole_processes, with_progress
 from torch import Tensor, nn
 
-from minibert import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification, pipeline, save_pretrained
+from minibert import AutoTokenizer
 from minibert.checkpoint import DEFAULT, HubUnreachable, locate
 from minibert.classify import batches
 from minibert.fast import PackedLinear, why_not
 
-PAUSE = 0.1  # seconds
 PARAMETERS = 66_955_010
 SEED = 20261125
 SENTENCES = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
 LENGTHS = (4, 10, 12, 14, 16, 17, 19, 20, 21, 23, 25, 26, 27, 29, 30, 32, 34, 37, 40, 44, 55)  # SST-2 dev: tokens at 0, 5 ... 100 %
-MULTIPLICATIONS = 6 * (4 * 768 * 768 + 2 * 768 * 3072)  # a token's, in the Linear layers of six blocks
-
-OURS, HALF = "minibert", "minibert, bfloat16"
-TRANSFORMERS, LOADED = "transformers' pipeline, batch 32", "transformers' from_pretrained"
-
-
-@dataclasses.dataclass
-class Figure:
-    """What one program needed: seconds of each turn, bytes at its peak where measured, and what it says besides."""
-
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    peak: list[int] = dataclasses.field(default_factory=list)
-    notes: dict[str, float] = dataclasses.field(default_factory=dict)
-    absent: str = ""
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds) if self.seconds else float("nan")
-
-
-Group = dict[str, Figure]  # program -> figure
-
-# A process of its own to start and watch another: a child's peak memory counts what its parent had when it was born.
-LAUNCHER = """import os, subprocess, sys, time
-start = time.perf_counter()
-child = subprocess.Popen(sys.argv[1:])
-_, status, usage = os.wait4(child.pid, 0)
-print("wall", time.perf_counter() - start, "peak", usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-sys.exit(os.waitstatus_to_exitcode(status) != 0)
-"""
+ONE_BY_ONE = "transformers' pipeline, batch 1"
 
 
 @dataclasses.dataclass
@@ -83,62 +54,12 @@ class Setting:
     threads: int
     repeats: int
     quick: bool
+    multiplications: int  # a token's, in the Linear layers of the blocks: six times 4 * 768 * 768 + 2 * 768 * 3072
+    head: dict[str, str]  # what the run was made of: date, processor, versions, weights, texts
     found: dict[str, Group] = dataclasses.field(default_factory=dict)
 
 
-# ---- measuring
-
-def take_turns(programs: dict[str, Callable[[], Any]], repeats: int, once: Iterable[str] = ()) -> Group:
-    """Calls every program in turn, `repeats` times over, those in `once` in the first round only. Seconds of each call.
-
-    The pause lets the threads of the one before fall asleep: most libraries let them turn idly for a while.
-    """
-    group: Group = {name: Figure() for name in programs}
-    for turn in range(repeats):
-        for name, run in programs.items():
-            if turn == 0 or name not in once:
-                time.sleep(PAUSE)
-                start = time.perf_counter()
-                run()
-                group[name].seconds.append(time.perf_counter() - start)
-    return group
-
-
-def whole_processes(commands: dict[str, list[str]], repeats: int, warm_up: int = 1) -> Group:
-    """Runs every command in turn, first `warm_up` times without counting: wall time and peak memory of the process.
-
-    A command that prints "seconds X" is taken at its word for the time, "again X" is noted. Raises RuntimeError where one fails.
-    """
-    group: Group = {name: Figure() for name in commands}
-    for turn in range(-warm_up, repeats):
-        for name, command in commands.items():
-            say(f"{name} {turn + 1}/{repeats}")
-            whole = [sys.executable, "-I", "-c", LAUNCHER, sys.executable, *command]
-            done = subprocess.run(whole, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{name} failed: {' '.join(done.stderr.strip().splitlines()[-1:])}")
-            if turn >= 0:
-                said = done.stdout.split()
-                group[name].seconds.append(float(said[said.index("seconds" if "seconds" in said else "wall") + 1]))
-                group[name].peak.append(int(said[said.index("peak") + 1]))
-                if "again" in said:
-                    group[name].notes["a second time, ms"] = 1000 * float(said[said.index("again") + 1])
-    return group
-
-
-def make(programs: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], Group]:
-    """Makes each program; those that cannot be made are absent, with the reason."""
-    made, absent = {}, {}
-    for name, maker in programs.items():
-        say(f"making {name}")
-        try:
-            made[name] = maker()
-        except ImportError as error:
-            absent[name] = Figure(absent=f"{error.name or error} is not installed")
-        except RuntimeError as error:
-            absent[name] = Figure(absent=str(error).splitlines()[0])
-    return made, absent
-
+# ---- what every row needs
 
 def padded(ids: list[list[int]], device: str = "cpu") -> tuple[Tensor, Tensor]:
     rows = [torch.tensor(row) for row in ids]
@@ -163,14 +84,18 @@ def of_size(ids: list[list[int]], size: int) -> list[list[int]]:
 
 def peak_of_products(dtype: torch.dtype) -> float:
     """The most operations a second that a product reaches here, by the best way there is: 1024 rows, 768 to 3072 numbers."""
-    layer, x = nn.Linear(768, 3072), torch.randn(1024, 768)
-    best: Any = PackedLinear(layer, dtype) if why_not(dtype) is None else layer.to(dtype)
-    x = x if isinstance(best, PackedLinear) else x.to(dtype)
-    weight, bias = (best.packed or best.pack()) if isinstance(best, PackedLinear) else (layer.weight, layer.bias)
-    operator = torch.ops.mkldnn._linear_pointwise if isinstance(best, PackedLinear) else None
-    inner = x.to(dtype)
-    run = (lambda: operator(inner, weight, bias, "none", [], "")) if operator else (lambda: F.linear(inner, weight, bias))
-    fastest = min(take_turns({"product": run}, 40)["product"].seconds)
+    layer, x = nn.Linear(768, 3072), torch.randn(1024, 768).to(dtype)
+    if why_not(dtype) is None:
+        weight, bias = PackedLinear(layer, dtype).pack()
+
+        def run() -> Tensor:
+            return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    else:
+        layer = layer.to(dtype)
+
+        def run() -> Tensor:
+            return layer(x)
+    fastest = min(take_turns({"product": run}, 100, pause=0)["product"].seconds)
     return 2 * 1024 * 768 * 3072 / fastest
 
 
@@ -185,11 +110,20 @@ def start(s: Setting) -> None:
 
 
 def loading(s: Setting) -> None:
-    """from_pretrained in a fresh process, after the import that a user writes: what it imports itself counts."""
-    code = ("import time, torch; from {0} import AutoModelForSequenceClassification as M; t = time.perf_counter(); "
+    """from_pretrained in a fresh process: after the import that a user writes, and after all that it would import itself.
+
+    transformers imports most of itself at the first from_pretrained: the first pair has that within the time, the second not.
+    """
+    code = ("import time, torch{2}; from {0} import AutoModelForSequenceClassification as M; t = time.perf_counter(); "
             "m = M.from_pretrained({1!r}); print('seconds', time.perf_counter() - t); t = time.perf_counter(); "
             "m = M.from_pretrained({1!r}); print('again', time.perf_counter() - t)")  # fmt: skip
-    programs = {OURS: code.format("minibert", str(s.folder)), LOADED: code.format("transformers", str(s.folder))}
+    folder, theirs = str(s.folder), "transformers.models.distilbert.modeling_distilbert"
+    programs = {
+        OURS: code.format("minibert", folder, ""),
+        LOADED: code.format("transformers", folder, ""),
+        f"{OURS}, all imported before": code.format("minibert", folder, ", safetensors.torch"),
+        f"{LOADED}, all imported before": code.format("transformers", folder, f", {theirs}"),
+    }
     in_processes(s, "loading", programs, "from_pretrained, after `from ... import AutoModelForSequenceClassification`")
 
 
@@ -198,7 +132,7 @@ def in_processes(s: Setting, row: str, programs: dict[str, str], title: str) -> 
     if peers.versions()["transformers"] == "absent":
         missing = {name: Figure(absent="transformers is not installed") for name in programs if name.startswith("transformers")}
     commands = {name: ["-c", code] for name, code in programs.items() if name not in missing}
-    s.found[row] = whole_processes(commands, 1 if s.quick else s.repeats + 2, warm_up=int(not s.quick)) | missing
+    s.found[row] = whole_processes(commands, s.repeats, warm_up=int(not s.quick), threads=s.threads) | missing
     table(row, title, s.found[row])
 
 
@@ -214,50 +148,47 @@ def sentences(s: Setting) -> None:
         "ONNX Runtime": lambda: peers.onnx(f, t),
         "OpenVINO": lambda: peers.openvino(f, t),
         "OpenVINO, bfloat16": lambda: peers.openvino(f, t, "bf16"),
-        OURS: lambda: peers.quick(f),
-        HALF: lambda: peers.quick(f, bf16),
     })  # fmt: skip
     pipelines, more = make({
-        OURS: lambda: pipeline(model=f, device="cpu"),
-        HALF: lambda: pipeline(model=f, device="cpu", dtype=bf16) if why_not(bf16) is None else unavailable(why_not(bf16)),
-        "transformers": lambda: peers.transformers_pipeline(f),
+        OURS: lambda: peers.minibert_pipeline(f),
+        HALF: lambda: peers.minibert_pipeline(f, bf16),
+        TRANSFORMERS: lambda: peers.transformers_pipeline(f),
     })  # fmt: skip
     runs: dict[str, Callable[[], Any]] = {}
     for name, model in models.items():
-        if name in (OURS, HALF):
-            runs[name] = lambda made=pipelines[name]: made(s.texts)
-        elif name.startswith(("ONNX", "OpenVINO")):
+        if name.startswith(("ONNX", "OpenVINO")):
             for size in (1, 8, 32):
                 runs[f"{name}, sorted, batch {size}"] = lambda m=model, size=size: run_sorted(m, s.ids, of_size(s.ids, size))
         else:
             runs[f"{name}, sorted"] = lambda m=model: run_sorted(m, s.ids, budget)
-    if "transformers" in pipelines:
-        runs["transformers' pipeline, batch 1"] = lambda: pipelines["transformers"](s.texts, batch_size=1)
-        runs[TRANSFORMERS] = lambda: pipelines["transformers"](s.texts, batch_size=32)
+    for name in (name for name in (OURS, HALF) if name in pipelines):
+        runs[name] = lambda made=pipelines[name]: made(s.texts)
+    if TRANSFORMERS in pipelines:
+        runs[ONE_BY_ONE] = lambda: pipelines[TRANSFORMERS](s.texts, batch_size=1)
+        runs[TRANSFORMERS] = lambda: pipelines[TRANSFORMERS](s.texts, batch_size=32)
+    else:
+        more[ONE_BY_ONE] = more[TRANSFORMERS]
     say("warming up")
     for made in pipelines.values():
         made(s.texts[:24])
+    models |= {name: peers.inside(pipelines[name]) for name in (OURS, HALF) if name in pipelines}
     logits = {name: run_sorted(model, s.ids, budget) for name, model in models.items()}  # a warm-up too
-    slow = [name for name in runs if name.endswith("batch 1") or "eager" in name or name == "ONNX Runtime, sorted, batch 32"]
-    group = take_turns(with_progress(runs), s.repeats, once=slow)
+    group = take_turns(with_progress(runs), s.repeats)
     peak = {dtype: peak_of_products(dtype) for dtype in (f32, bf16)}
     plain, tokens = logits["minibert, plain"], sum(map(len, s.ids))
     for name, figure in group.items():
         figure.notes["a second"] = len(s.texts) / figure.median
         dtype = bf16 if "bfloat16" in name else f32
-        figure.notes["of the peak"] = 2 * MULTIPLICATIONS * tokens / figure.median / peak[dtype]
+        figure.notes["of the peak"] = 2 * s.multiplications * tokens / figure.median / peak[dtype]
         model = next((model for model in logits if name == model or name.startswith(f"{model}, sorted")), None)
         if model is not None:
             figure.notes["same labels"] = (logits[model].argmax(1) == plain.argmax(1)).double().mean().item()
             figure.notes["logits differ by"] = (logits[model] - plain).abs().max().item()
-    group |= missing | ({TRANSFORMERS: more["transformers"]} if "transformers" in more else {})
+    group |= missing | more
     group["the peak of products"] = Figure(notes={f"{str(kind)[6:]} GFLOP/s": value / 1e9 for kind, value in peak.items()})
     s.found["sentences"] = group
-    table("sentences", f"{len(s.texts)} sentences; in the pipelines and in minibert, tokenizing counts", group)
-
-
-def unavailable(reason: str | None) -> Any:
-    raise RuntimeError(reason)
+    table("sentences", f"{len(s.texts)} sentences; tokenizing counts in the pipelines and in minibert's two, elsewhere the ids are "
+          "ready\n  (of the peak: counts all products of six blocks, of which minibert, made fast, leaves a seventh out)", group)
 
 
 @torch.inference_mode()
@@ -269,8 +200,8 @@ def single(s: Setting) -> None:
         return lambda text: model(*padded([tokenizer(text)["input_ids"]])).softmax(-1).tolist()
 
     programs, missing = make({
-        OURS: lambda: pipeline(model=s.folder, device="cpu"),
-        HALF: lambda: pipeline(model=s.folder, device="cpu", dtype=torch.bfloat16),
+        OURS: lambda: peers.minibert_pipeline(s.folder),
+        HALF: lambda: peers.minibert_pipeline(s.folder, torch.bfloat16),
         "transformers' pipeline": lambda: peers.transformers_pipeline(s.folder),
         "ONNX Runtime": lambda: alone(peers.onnx(s.folder, s.threads)),
         "OpenVINO": lambda: alone(peers.openvino(s.folder, s.threads)),
@@ -281,7 +212,7 @@ def single(s: Setting) -> None:
     group: Group = {name: Figure() for name in programs}
     for begin in range(0, len(texts), 20):  # by turns, twenty sentences each
         for name, run in programs.items():
-            time.sleep(PAUSE)
+            time.sleep(timing.PAUSE)
             for text in texts[begin : begin + 20]:
                 began = time.perf_counter()
                 run(text)
@@ -309,7 +240,7 @@ def documents(s: Setting) -> None:
     })  # fmt: skip
     runs = {name: lambda model=model: model(ids, mask) for name, model in models.items()}
     take_turns(runs, 1)
-    s.found["documents"] = take_turns(with_progress(runs), s.repeats + 2) | missing
+    s.found["documents"] = take_turns(with_progress(runs), s.repeats) | missing
     table("documents", f"{len(ids)} documents of 512 tokens together", s.found["documents"])
 
 
@@ -319,23 +250,26 @@ def growth(s: Setting) -> None:
     short = [" ".join(text.split()[:4]) for text in s.texts]
     group: Group = {}
     source, target = s.folder / "texts.txt", s.folder / "labels.jsonl"
-    for count in (1, 10, 100, 1_000) if s.quick else (1, 10, 100, 1_000, 10_000, 100_000):
+    for count in (1, 10, 100, 1_000, 10_000, 100_000):
+        name = f"{count:,} texts of four words"
+        if s.quick and count > 1_000:
+            group[name] = Figure(absent="--quick leaves it out")
+            continue
         source.write_text("".join(f"{short[number % len(short)]}\n" for number in range(count)))
         command = ["-m", "minibert", "classify", "--file", source, "--output", target, "--model", s.folder, "--device", "cpu"]
-        name = f"{count:,} texts of four words"
-        group |= whole_processes({name: list(map(str, command))}, 1, warm_up=0)
+        group |= whole_processes({name: list(map(str, command))}, 1, warm_up=0, threads=s.threads)
         with target.open() as written:
             if (labels := sum(1 for _ in written)) != count:
                 raise RuntimeError(f"{count} texts gave {labels} labels.")
-    models, _ = make({"fast": lambda: peers.quick(s.folder), "plain": lambda: peers.plain(s.folder)})
+    models, missing = make({"fast": lambda: peers.quick(s.folder), "plain": lambda: peers.plain(s.folder)})
     for tokens in (8, 16, 32, 64, 128, 256, 512):
         ids = torch.randint(1000, 29000, (1, tokens), generator=torch.Generator().manual_seed(SEED))
         mask = torch.ones_like(ids)
         runs = {f"{tokens} tokens, {way}": lambda m=m, ids=ids, mask=mask: m(ids, mask) for way, m in models.items()}
         take_turns(runs, 2)
         group |= take_turns(runs, 7)
-    s.found["growth"] = group
-    table("growth", "whole processes with a file; then a forward pass of one text", group)
+    s.found["growth"] = group | {f"a forward pass, {way}": figure for way, figure in missing.items()}
+    table("growth", "whole processes with a file of short texts, repeated; then a forward pass of one text", s.found["growth"])
 
 
 @torch.inference_mode()
@@ -345,7 +279,8 @@ def threads(s: Setting) -> None:
     budget, group = list(batches([len(row) for row in s.ids])), dict(missing)
     for count in (1, 2):
         torch.set_num_threads(count)
-        runs = {f"{name}, {count} threads": lambda m=m: run_sorted(m, s.ids, budget) for name, m in models.items()}
+        words = "1 thread" if count == 1 else f"{count} threads"
+        runs = {f"{name}, {words}": lambda m=m: run_sorted(m, s.ids, budget) for name, m in models.items()}
         group |= take_turns(with_progress(runs), 1 if s.quick else 2)
     torch.set_num_threads(s.threads)
     s.found["threads"] = group
@@ -366,7 +301,7 @@ def gpu(s: Setting) -> None:
     })  # fmt: skip
     runs = {name: lambda model=model: run_sorted(model, s.ids, budget, "cuda") for name, model in models.items()}
     take_turns(runs, 1)
-    s.found["gpu"] = take_turns(runs, s.repeats + 2) | missing
+    s.found["gpu"] = take_turns(runs, s.repeats) | missing
     table("gpu", f"{len(s.texts)} sentences on {torch.cuda.get_device_name()}", s.found["gpu"])
 
 
@@ -374,117 +309,6 @@ ROWS: dict[str, Callable[[Setting], None]] = {
     "start": start, "loading": loading, "sentences": sentences, "single": single, "documents": documents,
     "growth": growth, "threads": threads, "gpu": gpu,
 }  # fmt: skip
-
-
-# ---- targets
-
-def best(group: Group, beginning: str) -> float:
-    """The least median of those whose name begins so; NaN where there is none."""
-    kept = [f.median for name, f in group.items() if name.startswith(beginning) and f.seconds]
-    return min(kept, default=float("nan"))
-
-
-def targets(found: dict[str, Group]) -> list[tuple[str, str, float]]:
-    """(what, wanted, found): wanted begins with "<=" or ">="; found is NaN where it was not measured."""
-    none = Figure()
-
-    def figure(row: str, name: str) -> Figure:
-        return found.get(row, {}).get(name, none)
-
-    def memory(row: str, name: str) -> float:
-        return statistics.median(figure(row, name).peak) if figure(row, name).peak else float("nan")
-
-    rows, nan = found.get("sentences", {}), float("nan")
-    ours, half = figure("sentences", OURS), figure("sentences", HALF)
-    theirs = figure("sentences", TRANSFORMERS).median
-    cold, single_ours = figure("start", OURS).median, figure("single", OURS).median
-    few, many = (memory("growth", f"{count:,} texts of four words") for count in (1_000, 100_000))
-    return [
-        ("cold start / transformers' pipeline", "<= 0.35", cold / figure("start", "transformers' pipeline").median),
-        ("cold start / import torch", "<= 1.3", cold / figure("start", "import torch alone").median),
-        ("loading / from_pretrained", "<= 0.05", figure("loading", OURS).median / figure("loading", LOADED).median),
-        ("loading, peak memory / from_pretrained's", "<= 1", memory("loading", OURS) / memory("loading", LOADED)),
-        ("sentences, float32 / transformers' pipeline, batch 32", "<= 0.30", ours.median / theirs),
-        ("sentences, float32 / ONNX Runtime's best", "<= 0.65", ours.median / best(rows, "ONNX Runtime, sorted")),
-        ("sentences, float32 / OpenVINO's best", "<= 1.05", ours.median / best(rows, "OpenVINO, sorted")),
-        ("sentences, float32: logits differ by", "<= 1e-5", ours.notes.get("logits differ by", nan)),
-        ("sentences, bfloat16 / transformers' pipeline, batch 32", "<= 0.16", half.median / theirs),
-        ("sentences, bfloat16 / OpenVINO's best in bfloat16", "<= 1.10", half.median / best(rows, "OpenVINO, bfloat16, sorted")),
-        ("sentences, bfloat16: same labels", ">= 0.998", half.notes.get("same labels", nan)),
-        ("one at a time / transformers' pipeline", "<= 0.45", single_ours / figure("single", "transformers' pipeline").median),
-        ("512 tokens / transformers model, sdpa", "<= 0.75",
-         figure("documents", OURS).median / figure("documents", "transformers model, sdpa").median),
-        ("peak memory, 100,000 / 1,000 texts", "<= 1.05", many / few),
-    ]  # fmt: skip
-
-
-def verdict(wanted: str, found: float) -> str:
-    """met, missed, or not measured, where found is NaN."""
-    sign, limit = wanted.split()
-    if found != found:
-        return "not measured"
-    return "met" if (found <= float(limit) if sign == "<=" else found >= float(limit)) else "MISSED"
-
-
-# ---- what is said
-
-def say(what: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
-
-
-def with_progress(runs: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
-    return {name: lambda name=name, run=run: (say(name), run())[1] for name, run in runs.items()}
-
-
-def lines(group: Group) -> Iterator[str]:
-    """A line a program: median seconds, spread, turns, peak memory, and what else was noted."""
-    width = max(map(len, group))
-    for name, figure in group.items():
-        parts = [f"{name:<{width}}"]
-        if figure.absent:
-            parts.append(f"absent: {figure.absent}")
-        if figure.seconds:
-            scale, unit = (1, "s ") if figure.median >= 1 else (1000, "ms")
-            spread = f"({scale * min(figure.seconds):.2f} to {scale * max(figure.seconds):.2f}, n = {len(figure.seconds)})"
-            parts.append(f"{scale * figure.median:8.2f} {unit} {spread:<26}")
-        if figure.peak:
-            parts.append(f"{statistics.median(figure.peak) / 2**20:6.0f} MiB")
-        parts += [f"{note} {value:.4g}" for note, value in figure.notes.items()]
-        yield "  ".join(parts).rstrip()
-
-
-def table(row: str, title: str, group: Group) -> None:
-    say("")
-    print(f"\n{row}: {title}", *lines(group), sep="\n  ", flush=True)
-
-
-def picture(path: Path, found: dict[str, Group]) -> None:
-    """Sentences a second of each program, and how time grows. Raises ImportError without matplotlib."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(18, 7), layout="constrained")
-    bars = {name: f.notes["a second"] for name, f in found.get("sentences", {}).items() if "a second" in f.notes}
-    bars = dict(sorted(bars.items(), key=lambda pair: pair[1]))
-    colours = ["tab:orange" if name.startswith("minibert") else "tab:blue" for name in bars]
-    left.barh(list(bars), list(bars.values()), color=colours)
-    left.set(title="SST-2's sentences", xlabel="sentences a second")
-    grown = found.get("growth", {})
-    counts = {int(name.split()[0].replace(",", "")): f for name, f in grown.items() if "texts" in name}
-    middle.loglog(list(counts), [f.median for f in counts.values()], "o-", label="seconds")
-    middle.loglog(list(counts), [f.peak[0] / 2**20 for f in counts.values()], "s--", label="peak memory, MiB")
-    middle.set(title="a file, process start to end", xlabel="texts of four words")
-    for way in ("fast", "plain"):
-        lengths = {int(name.split()[0]): 1000 * f.median for name, f in grown.items() if name.endswith(f"tokens, {way}")}
-        right.loglog(list(lengths), list(lengths.values()), "o-", label=f"minibert, {way}")
-    right.set(title="one text, a forward pass", xlabel="tokens", ylabel="milliseconds")
-    for axes in (middle, right):
-        if axes.lines:
-            axes.legend()
-    figure.savefig(path, dpi=110)
 
 
 # ---- setting up
@@ -503,18 +327,6 @@ def generated(count: int = 872) -> list[str]:
     return [" ".join(draw.choices(words, k=length - 2)) for length in lengths]  # each word is one token; [CLS] and [SEP] are two
 
 
-def random_weights(folder: Path) -> None:
-    """A checkpoint of the full shape: normal weights of deviation 0.02, biases 0, LayerNorm at 1 and 0, drawn from SEED."""
-    torch.manual_seed(SEED)
-    model = DistilBertForSequenceClassification(DistilBertConfig(id2label={0: "NEGATIVE", 1: "POSITIVE"})).eval()
-    for name, parameter in model.named_parameters():
-        if parameter.dim() == 2:
-            nn.init.normal_(parameter, std=0.02)
-        elif "orm" not in name:
-            nn.init.zeros_(parameter)
-    save_pretrained(model, folder, AutoTokenizer.from_pretrained("mini-sst2"))
-
-
 def set_up(args: argparse.Namespace, folder: Path) -> Setting:
     texts = read_glue(args.data)[0] if args.data else generated()
     source = "generated, with SST-2's lengths" if args.data is None else args.data.name
@@ -527,7 +339,7 @@ def set_up(args: argparse.Namespace, folder: Path) -> Setting:
                 (folder / file.name).symlink_to(file.resolve())
         weights = checkpoint.name
     except HubUnreachable:
-        random_weights(folder)
+        peers.random_weights(folder, SEED)
         weights = f"random, seed {SEED} (the Hub's checkpoint is not at hand)"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     texts = texts[:64] if args.quick else texts
@@ -536,14 +348,20 @@ def set_up(args: argparse.Namespace, folder: Path) -> Setting:
     count = sum(parameter.numel() for parameter in model.parameters())
     if args.model is None and count != PARAMETERS:
         raise ValueError(f"the model has {count:,} parameters; wanted {PARAMETERS:,}.")
-    print(f"date       {datetime.date.today()}")
-    print(f"processor  {processor()}, {args.threads} threads")
-    print("versions   " + ", ".join(f"{name} {version}" for name, version in peers.versions().items()))
-    print(f"weights    {weights}, {count:,} parameters")
-    print(f"texts      {len(texts)}, {sum(map(len, ids)):,} tokens, longest {max(map(len, ids))}; {source}")
-    for dtype in (torch.float32, torch.bfloat16):
-        print(f"fast path  {str(dtype)[6:]}: {why_not(dtype) or 'packed oneDNN products'}", flush=True)
-    return Setting(folder, texts, ids, args.threads, 1 if args.quick else args.repeats, args.quick)
+    head = {
+        "date": str(datetime.date.today()),
+        "processor": f"{processor()}, {args.threads} threads",
+        "versions": ", ".join(f"{name} {version}" for name, version in peers.versions().items()),
+        "weights": f"{weights}, {count:,} parameters",
+        "texts": f"{len(texts)}, {sum(map(len, ids)):,} tokens, longest {max(map(len, ids))}; {source}",
+        "turns": "one" if args.quick else f"{args.repeats}, of heavy programs {min(args.repeats, timing.HEAVY_TURNS)}",
+    }
+    ways = {dtype: why_not(dtype) or "packed oneDNN products" for dtype in (torch.float32, torch.bfloat16)}
+    head["fast path"] = "; ".join(f"{str(dtype)[6:]}: {way}" for dtype, way in ways.items())
+    print("\n".join(f"{name:<11}{value}" for name, value in head.items()), flush=True)
+    linears = [m for m in model.distilbert.transformer.modules() if isinstance(m, nn.Linear)]
+    multiplications, repeats = sum(linear.weight.numel() for linear in linears), 1 if args.quick else args.repeats
+    return Setting(folder, texts, ids, args.threads, repeats, args.quick, multiplications, head)
 
 
 def processor() -> str:
@@ -558,7 +376,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="GLUE file, such as SST-2's dev.tsv; by default sentences are made up")
     parser.add_argument("--model", metavar="WHERE", help="checkpoint; by default the Hub's, or its shape with random weights")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"some of: {', '.join(ROWS)}")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each program; by default 3")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each program, by default 5; heavy ones have 3 at most")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="by default 2")
     parser.add_argument("--quick", action="store_true", help="64 texts, one turn each: does it run at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
@@ -578,20 +396,24 @@ def main() -> None:
             warnings.simplefilter("ignore")  # of the exporters, page after page
             for row in args.rows:
                 ROWS[row](setting)
-        print(f"\n{'target':<56}{'wanted':>10}{'found':>12}")
-        for what, wanted, value in targets(setting.found):
-            print(f"{what:<56}{wanted:>10}{'' if value != value else f'{value:.3g}':>12}  {verdict(wanted, value)}")
+        timing.target_table(setting.found)
         if args.json:
-            figures = {row: {name: dataclasses.asdict(f) for name, f in group.items()} for row, group in setting.found.items()}
-            args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            whole = {"head": setting.head, **timing.figures(setting.found)}
+            args.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         if args.picture:
-            picture(args.picture, setting.found)
-    except ImportError as error:
-        sys.exit(f'benchmark: {error.name} is not installed; run `pip install -e ".[bench]"`.')
-    except (OSError, ValueError, RuntimeError) as error:
-        sys.exit(f"benchmark: {' '.join(str(error).split())}")
+            timing.picture(args.picture, setting.found)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except ImportError as error:
+        print(f'benchmark: {error.name} is not installed; run `pip install -e ".[bench]"`.', file=sys.stderr)
+        sys.exit(2)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"benchmark: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

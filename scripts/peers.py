@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from minibert import AutoModelForSequenceClassification
+from minibert import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    pipeline,
+    save_pretrained,
+)
 from minibert.fast import fast, why_not
 
 Model = Callable[[Tensor, Tensor], Tensor]
 
-LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino")
+LIBRARIES = ("torch", "transformers", "tokenizers", "onnxruntime", "onnx", "onnxscript", "openvino", "matplotlib")
 
 
 def versions() -> dict[str, str]:
@@ -31,6 +38,18 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def random_weights(folder: Path, seed: int) -> None:
+    """A checkpoint of the full shape: normal weights of deviation 0.02, biases 0, LayerNorm at 1 and 0, drawn from the seed."""
+    torch.manual_seed(seed)
+    model = DistilBertForSequenceClassification(DistilBertConfig(id2label={0: "NEGATIVE", 1: "POSITIVE"})).eval()
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            nn.init.normal_(parameter, std=0.02)
+        elif "orm" not in name:
+            nn.init.zeros_(parameter)
+    save_pretrained(model, folder, AutoTokenizer.from_pretrained("mini-sst2"))
 
 
 def plain(folder: Path, device: str = "cpu") -> Model:
@@ -45,6 +64,18 @@ def quick(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu")
         raise RuntimeError(reason)
     model = fast(AutoModelForSequenceClassification.from_pretrained(folder).to(device), dtype)
     return lambda ids, mask: model(ids, mask).logits.float()
+
+
+def minibert_pipeline(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """minibert as people get it, on the CPU; in float32 also where it cannot be made fast, in bfloat16 only where it can."""
+    if dtype != torch.float32 and (reason := why_not(dtype)):
+        raise RuntimeError(reason)
+    return pipeline(model=folder, device="cpu", dtype=dtype)
+
+
+def inside(made: Any) -> Model:
+    """The model that computes in a minibert pipeline by now."""
+    return lambda ids, mask: (made.quick or made.model)(ids, mask).logits.float()
 
 
 def transformers_model(folder: Path, attention: str, dtype: torch.dtype, device: str = "cpu") -> Model:

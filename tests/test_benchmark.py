@@ -7,15 +7,23 @@ import statistics
 import sys
 
 import benchmark
+import peers
 import pytest
+import timing
 import torch
-from benchmark import HALF, LENGTHS, LOADED, OURS, TRANSFORMERS, Figure
+from benchmark import LENGTHS
+from timing import HALF, LOADED, OURS, TRANSFORMERS, Figure
 
 from minibert import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification, save_pretrained
 
 FOUND = {
     "start": {OURS: Figure([1.2]), "transformers' pipeline": Figure([4.0]), "import torch alone": Figure([0.5])},
-    "loading": {OURS: Figure([0.01], [300]), LOADED: Figure([2.0], [400])},
+    "loading": {
+        OURS: Figure([0.01], [300]),
+        LOADED: Figure([2.0], [400]),
+        f"{OURS}, all imported before": Figure([0.01], [300]),
+        f"{LOADED}, all imported before": Figure([0.1], [400]),
+    },
     "sentences": {
         OURS: Figure([4.0, 5.0, 9.0], notes={"logits differ by": 2e-5}),
         HALF: Figure([2.0], notes={"same labels": 0.999}),
@@ -25,12 +33,14 @@ FOUND = {
         "OpenVINO, sorted, batch 8": Figure([4.0]),
         "OpenVINO, bfloat16, sorted, batch 8": Figure([1.0]),
     },
+    "documents": {OURS: Figure([1.0]), "transformers model, sdpa": Figure(absent="transformers is not installed")},
     "growth": {"1,000 texts of four words": Figure([1], [500]), "100,000 texts of four words": Figure([9], [520])},
 }
 TARGETS = {  # of FOUND, worked out by hand
     "cold start / transformers' pipeline": (0.3, "met"),
     "cold start / import torch": (2.4, "MISSED"),
     "loading / from_pretrained": (0.005, "met"),
+    "loading / from_pretrained, all imported before": (0.1, "MISSED"),
     "loading, peak memory / from_pretrained's": (0.75, "met"),
     "sentences, float32 / transformers' pipeline, batch 32": (0.25, "met"),
     "sentences, float32 / ONNX Runtime's best": (0.5, "met"),
@@ -39,30 +49,60 @@ TARGETS = {  # of FOUND, worked out by hand
     "sentences, bfloat16 / transformers' pipeline, batch 32": (0.1, "met"),
     "sentences, bfloat16 / OpenVINO's best in bfloat16": (2.0, "MISSED"),
     "sentences, bfloat16: same labels": (0.999, "met"),
-    "one at a time / transformers' pipeline": (math.nan, "not measured"),
-    "512 tokens / transformers model, sdpa": (math.nan, "not measured"),
+    "one at a time / transformers' pipeline": (math.nan, "not measured (the row single was not run)"),
+    "512 tokens / transformers model, sdpa": (math.nan, "not measured (transformers is not installed)"),
     "peak memory, 100,000 / 1,000 texts": (1.04, "met"),
 }
 
 
-def test_targets_are_ratios_of_medians_and_say_what_was_not_measured():
-    rows = {what: (value, benchmark.verdict(wanted, value)) for what, wanted, value in benchmark.targets(FOUND)}
+def test_targets_are_ratios_of_medians_and_say_why_one_was_not_measured():
+    rows = {what: (value, timing.verdict(wanted, value, reason)) for what, wanted, value, reason in timing.targets(FOUND)}
     assert rows.keys() == TARGETS.keys()
     for what, (value, verdict) in rows.items():
         assert value == pytest.approx(TARGETS[what][0], nan_ok=True) and verdict == TARGETS[what][1], what
 
 
-def test_programs_take_turns_and_slow_ones_one_turn_only(monkeypatch):
-    monkeypatch.setattr(benchmark, "PAUSE", 0)
-    called = []
-    runs = {name: lambda name=name: called.append(name) for name in ("a", "slow", "b")}
-    group = benchmark.take_turns(runs, 3, once=["slow"])
-    assert called == ["a", "slow", "b", "a", "b", "a", "b"]
-    assert {name: len(figure.seconds) for name, figure in group.items()} == {"a": 3, "slow": 1, "b": 3}
+@pytest.mark.parametrize(
+    ("row", "name", "reason"),
+    [
+        ("sentences", "OpenVINO, sorted", "openvino is not installed"),
+        ("sentences", "OpenVINO, bfloat16, sorted", "this processor has no bfloat16"),  # and not its namesake's reason
+        ("sentences", "ONNX Runtime, sorted", "ONNX Runtime, sorted was not run"),
+        ("start", OURS, "the row start was not run"),
+    ],
+)
+def test_what_is_missing_has_its_own_reason(row, name, reason):
+    group = {"OpenVINO": Figure(absent="openvino is not installed"),
+             "OpenVINO, bfloat16": Figure(absent="this processor has no bfloat16")}  # fmt: skip
+    assert timing.why_missing({"sentences": group}, row, name) == reason
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("<= 0.3", 0.3), (">= 0.998", 0.998)])
+def test_a_target_that_is_just_reached_is_met(wanted, found):
+    assert timing.verdict(wanted, found) == "met"
+    assert timing.verdict(wanted, found * (1.001 if wanted[0] == "<" else 0.999)) == "MISSED"
+
+
+def test_programs_take_turns_and_heavy_ones_fewer(monkeypatch):
+    now, called, pauses = [0.0], [], []
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "sleep", pauses.append)
+
+    def program(name, seconds):
+        def run():
+            called.append(name)
+            now[0] += seconds
+
+        return run
+
+    group = timing.take_turns({"a": program("a", 1.0), "heavy": program("heavy", 11.0), "b": program("b", 2.0)}, 5)
+    assert called == ["a", "heavy", "b"] * 3 + ["a", "b"] * 2
+    assert {name: figure.seconds for name, figure in group.items()} == {"a": [1.0] * 5, "heavy": [11.0] * 3, "b": [2.0] * 5}
+    assert pauses == [timing.PAUSE] * len(called)  # and none of them counts
 
 
 def test_a_line_gives_median_spread_turns_and_peak():
-    [line] = benchmark.lines({"one": Figure([3.0, 1.25, 2.0], [2**20, 3 * 2**20, 5 * 2**20], {"same labels": 0.5})})
+    [line] = timing.lines({"one": Figure([3.0, 1.25, 2.0], [2**20, 3 * 2**20, 5 * 2**20], {"same labels": 0.5})})
     assert line.split() == ["one", "2.00", "s", "(1.25", "to", "3.00,", "n", "=", "3)", "3", "MiB", "same", "labels", "0.5"]
 
 
@@ -73,9 +113,9 @@ def test_what_cannot_be_made_is_named_with_its_reason():
     def unavailable():
         raise RuntimeError("this processor has no bfloat16")
 
-    made, absent = benchmark.make({"here": lambda: 1, "one": not_installed, "other": unavailable})
+    made, absent = timing.make({"here": lambda: 1, "one": not_installed, "other": unavailable})
     assert made == {"here": 1}
-    assert list(benchmark.lines(absent)) == [
+    assert list(timing.lines(absent)) == [
         "one    absent: no_such_library is not installed",
         "other  absent: this processor has no bfloat16",
     ]
@@ -83,14 +123,25 @@ def test_what_cannot_be_made_is_named_with_its_reason():
 
 def test_the_peak_of_a_process_is_its_own():
     commands = {"small": ["-c", "pass"], "large": ["-c", "x = b'x' * 200_000_000; print('seconds', 0.5)"]}
-    group = benchmark.whole_processes(commands, 1, warm_up=0)
+    group = timing.whole_processes(commands, 1, warm_up=0, threads=1)
     assert group["small"].peak[0] < 100 * 2**20 < 190 * 2**20 < group["large"].peak[0]  # this process has more than either
     assert group["large"].seconds == [0.5] and group["small"].seconds[0] != 0.5
 
 
+def test_each_process_is_told_how_many_threads_it_has():
+    code = "import os; print('seconds', os.environ['OMP_NUM_THREADS'])"
+    assert timing.whole_processes({"one": ["-c", code]}, 1, threads=3, warm_up=0)["one"].seconds == [3.0]
+
+
+def test_bfloat16_is_absent_where_the_processor_lacks_it_and_never_float32_by_another_name(monkeypatch):
+    monkeypatch.setattr(peers, "why_not", lambda dtype=torch.float32: "no bfloat16 here")
+    made, absent = timing.make({HALF: lambda: peers.minibert_pipeline("mini-sst2", torch.bfloat16)})
+    assert not made and absent[HALF].absent == "no bfloat16 here"
+
+
 def test_a_process_that_fails_is_no_figure():
     with pytest.raises(RuntimeError, match="broken failed: ValueError: no"):
-        benchmark.whole_processes({"broken": ["-c", "raise ValueError('no')"]}, 1)
+        timing.whole_processes({"broken": ["-c", "raise ValueError('no')"]}, 1, threads=1)
 
 
 def test_generated_sentences_have_sst2s_lengths_and_are_the_same_each_time():
@@ -117,19 +168,23 @@ def call(monkeypatch, *arguments):
 
 
 def test_a_quick_run_ends_with_the_table_and_writes_every_figure(small, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(benchmark, "PAUSE", 0)
+    monkeypatch.setattr(timing, "PAUSE", 0)
     rows = ["loading", "sentences", "single", "documents", "threads", "gpu"]
     call(monkeypatch, "--model", small, "--quick", "--rows", *rows, "--json", tmp_path / "found.json")
     out = capsys.readouterr().out
     table = out[out.index("target ") :].splitlines()[1:]
     assert [line[:56].strip() for line in table] == list(TARGETS)
-    assert all(line.endswith(("met", "MISSED", "not measured")) for line in table)
-    found = json.loads((tmp_path / "found.json").read_text())
+    assert all(line.endswith(("met", "MISSED", ")")) for line in table)
+    assert table[0].endswith("not measured (the row start was not run)")
+    whole = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert whole["head"]["texts"].startswith("64, ") and [row["target"] for row in whole["targets"]] == list(TARGETS)
+    found = whole["rows"]
     assert list(found) == rows and len(found["single"][OURS]["seconds"]) == 20
     for library, name in (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):
         if importlib.util.find_spec(library) is None:
             assert found["sentences"][name]["absent"] == f"{library} is not installed"
     assert found["sentences"][OURS]["notes"]["logits differ by"] < 1e-5
+    assert found["sentences"][OURS]["notes"]["a second"] == pytest.approx(64 / found["sentences"][OURS]["seconds"][0])
     assert found["sentences"]["minibert, plain, sorted"]["notes"]["same labels"] == 1
 
 
@@ -142,14 +197,16 @@ def test_a_quick_run_ends_with_the_table_and_writes_every_figure(small, monkeypa
         (["--model", "./absent"], "there is no folder ./absent"),
     ],
 )
-def test_bad_arguments_are_one_sentence_before_anything_is_measured(monkeypatch, tmp_path, arguments, words):
+def test_bad_arguments_are_one_sentence_and_status_2_before_anything_is_measured(monkeypatch, capsys, tmp_path, arguments, words):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=words) as stopped:
+    with pytest.raises(SystemExit) as stopped:
         call(monkeypatch, *arguments)
-    assert len(str(stopped.value).splitlines()) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and line.startswith("benchmark: ") and words in line
 
 
-def test_without_matplotlib_the_picture_is_refused_before_anything_is_measured(monkeypatch, tmp_path):
+def test_without_matplotlib_the_picture_is_refused_before_anything_is_measured(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SystemExit, match="matplotlib is not installed; run"):
+    with pytest.raises(SystemExit) as stopped:
         call(monkeypatch, "--picture", tmp_path / "found.png")
+    assert stopped.value.code == 2 and "matplotlib is not installed; run" in capsys.readouterr().err
