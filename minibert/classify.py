@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .checkpoint import DEFAULT, Checkpoint, HubUnreachable, locate, read_model, read_tokenizer
 from .fast import fast as make_fast
 from .fast import why_not
 from .model import DistilBertForSequenceClassification
-from .tokenizer import DistilBertTokenizer, check_text
+from .tokenizer import BatchEncoding, DistilBertTokenizer, check_text
 
 TASKS = ("sentiment-analysis", "text-classification")
 STAND_IN = "mini-sst2"  # the checkpoint that ships
@@ -150,8 +149,8 @@ class TextClassificationPipeline:
     def _results(self, texts: Iterable[str], size: int | None, top_k: TopK) -> Iterator[Any]:
         warned = False
         for start, window in _windows(texts, size):
-            inputs = self.tokenizer(window, truncation=True, max_length=self._positions)
-            for row, left_out in enumerate(inputs.left_out):
+            encoded = self.tokenizer(window, truncation=True, max_length=self._positions)
+            for row, left_out in enumerate(encoded.left_out):
                 if left_out and not warned:
                     warned = True
                     warnings.warn(
@@ -163,10 +162,10 @@ class TextClassificationPipeline:
             if self.fast_from is not None and self._given >= self.fast_from:
                 self.fast_from = None
                 self.quick = make_fast(self.model) if why_not() is None else None
-            ids = inputs["input_ids"]
+            lengths = [len(ids) for ids in encoded["input_ids"]]
             scores: dict[int, list[Score]] = {}  # of each text in the window
-            for rows in batches([len(row) for row in ids]) if size is None else [list(range(len(ids)))]:
-                scores |= zip(rows, self._scores([ids[row] for row in rows]), strict=True)
+            for rows in batches(lengths) if size is None else [list(range(len(window)))]:
+                scores |= zip(rows, self._scores(_padded(encoded, rows, self.tokenizer.pad_token_id)), strict=True)
             for row in range(len(window)):
                 ranked = sorted(scores[row], key=lambda score: -score["score"])  # stable: of equals, the lower label first
                 yield ranked[0] if top_k == "best" else ranked[:top_k]
@@ -176,13 +175,10 @@ class TextClassificationPipeline:
         return min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
 
     @torch.inference_mode()
-    def _scores(self, ids: list[list[int]]) -> list[list[Score]]:
-        rows = [torch.tensor(row) for row in ids]
-        target = self.model.classifier.weight.device
-        input_ids = _padded(rows, self.tokenizer.pad_token_id).to(target)                       # (batch, tokens)
-        attention_mask = _padded([torch.ones_like(row) for row in rows], 0).to(target)          # (batch, tokens)
-        logits = (self.quick or self.model)(input_ids, attention_mask).logits                   # (batch, labels)
-        probabilities = F.softmax(logits.float(), dim=-1)                                       # (batch, labels)
+    def _scores(self, inputs: BatchEncoding) -> list[list[Score]]:
+        model = self.quick or self.model
+        logits = model(**inputs.to(self.model.classifier.weight.device)).logits         # (batch, labels)
+        probabilities = F.softmax(logits.float(), dim=-1)                               # (batch, labels)
         names = self.model.config.id2label
         return [[{"label": names[i], "score": p} for i, p in enumerate(row)] for row in probabilities.tolist()]
 
@@ -202,8 +198,13 @@ def batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list
         yield batch
 
 
-def _padded(rows: list[Tensor], value: int) -> Tensor:
-    return pad_sequence(rows, batch_first=True, padding_value=value)
+def _padded(encoded: BatchEncoding, rows: list[int], pad_token_id: int) -> BatchEncoding:
+    """Some rows of what the tokenizer gave, as tensors (batch, tokens) filled up to the longest of them."""
+    ids, mask = ([torch.tensor(encoded[name][row]) for row in rows] for name in ("input_ids", "attention_mask"))
+    return BatchEncoding(
+        input_ids=pad_sequence(ids, batch_first=True, padding_value=pad_token_id),
+        attention_mask=pad_sequence(mask, batch_first=True, padding_value=0),
+    )
 
 
 def _windows(texts: Iterable[str], size: int | None) -> Iterator[tuple[int, list[str]]]:

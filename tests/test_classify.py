@@ -108,7 +108,7 @@ def test_answers_come_in_the_order_of_the_texts(ours, alone, texts, kind):
 def test_a_list_is_ordered_by_length_as_a_whole_and_batched_by_tokens(monkeypatch):
     made, shapes = pipeline(model="mini-sst2", device="cpu", fast=False), []
     forward = made.model.forward
-    monkeypatch.setattr(made.model, "forward", lambda ids, mask: shapes.append(tuple(ids.shape)) or forward(ids, mask))
+    monkeypatch.setattr(made.model, "forward", lambda **given: shapes.append(tuple(given["input_ids"].shape)) or forward(**given))
     draw = random.Random(1)
     texts = ["good " * draw.choice([1, 5, 20, 100, 300]) for _ in range(6 * WINDOW_TEXTS)]
     made(texts)

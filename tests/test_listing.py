@@ -252,6 +252,11 @@ def test_values_and_histogram(told, tensor, rows):
     assert [row.strip() for row in found] == rows
 
 
+def test_a_pipeline_that_was_made_fast_is_shown_as_model_py_has_it(told):
+    quick = pipeline(model="mini-sst2", device="cpu", fast=True)
+    assert explain(told.text, quick).listing() == told.listing()
+
+
 def test_masked_scores_are_called_so(tiny):
     tokenizer = tiny.tokenizer
     tiny.tokenizer = type("Padding", (), {

@@ -155,12 +155,13 @@ def explain(
     classifier = model
     if not isinstance(classifier, TextClassificationPipeline):
         classifier = pipeline(model=model, revision=revision, device="cpu")  # type: ignore[arg-type]
+    plain = TextClassificationPipeline(classifier.model, classifier.tokenizer)  # it may have been made fast, and model.py is shown
     config = classifier.model.config
     if label is not None and label not in config.label2id:
         raise ValueError(f"label is {label!r}; this model knows {', '.join(config.label2id)}.")
 
     with Tape(classifier.model, also=[TextClassificationPipeline._scores]) as tape:
-        [best] = classifier([text], top_k="best")
+        [best] = plain([text])
     right = best["label"] if label is None else label
     made = {record.variable: record.tensor for record in tape.records if record.call.path == ""}
     records = tape.records + _loss(classifier.model, made, tape.records, config.label2id[right])
