@@ -23,10 +23,10 @@ from torch.overrides import TorchFunctionMode
 
 from . import hub
 from .config import DistilBertConfig
+from .files import write_atomically
 from .hub import CheckpointError, HubUnreachable
 from .model import DistilBertForSequenceClassification, DistilBertModel
 from .tokenizer import DistilBertTokenizer
-from .vocabulary import write_atomically
 
 __all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
            "HubUnreachable", "bundled", "locate", "save_pretrained"]  # fmt: skip

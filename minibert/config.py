@@ -5,11 +5,12 @@ before every number has been looked at.
 """
 
 import dataclasses
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .files import read_json
 
 MAX_PARAMETERS = 1_000_000_000  # 4 GB in float32, fifteen times DistilBERT: whatever is larger is a mistake
 MAX_LAYERS = 1_000  # however small each is, a stack takes time to build
@@ -111,10 +112,7 @@ class DistilBertConfig:
 
         Raises OSError where the file cannot be read, ValueError in one sentence where it is no DistilBERT's.
         """
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not valid JSON ({error}); fetch the checkpoint again.") from error
+        values = read_json(Path(path))
         try:
             return cls.from_dict(values)
         except ValueError as error:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary, write_atomically
+from .files import write_atomically
+from .vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

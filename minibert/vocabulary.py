@@ -1,10 +1,10 @@
 """A checkpoint's vocabulary and its settings, and the five steps that the `tokenizers` library makes of them."""
 
-import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .files import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -19,7 +19,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     Raises OSError where the file cannot be read, ValueError in one sentence where it makes no sense.
     """
-    values = _read_json(path) if path.exists() else {}
+    values = _read_object(path) if path.exists() else {}
     settings = SETTINGS | {name: values[name] for name in SETTINGS if name in values}
     for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         if type(settings[name]) is not bool and not (name == "strip_accents" and settings[name] is None):
@@ -40,7 +40,7 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     """
     path = folder / "tokenizer.json"
     if path.exists():
-        values = _read_json(path)
+        values = _read_object(path)
         model = values.get("model")
         if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
             raise ValueError(f"{path} holds no WordPiece vocabulary; wanted a BERT's tokenizer.")
@@ -88,24 +88,8 @@ def build(vocabulary: dict[str, int], settings: dict[str, Any]) -> "Tokenizer":
     return core
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside the file, then renames: a reader sees the old file or the new one, never half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); fetch it again.") from error
+def _read_object(path: Path) -> dict[str, Any]:
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; wanted an object.")
     return values

@@ -16,8 +16,8 @@ import torch
 
 from .. import classify
 from ..classify import TextClassificationPipeline, pipeline
+from ..files import write_atomically
 from ..tokenizer import check_text
-from ..vocabulary import write_atomically
 from .source import Source, Span
 from .tape import Record, Tape
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..vocabulary import write_atomically
+from ..files import write_atomically
 from .cut import nodes
 from .exercises import Exercise
 from .handout import handout, paragraphs_of
