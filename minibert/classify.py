@@ -25,6 +25,7 @@ STAND_IN = "mini-sst2"  # the checkpoint that ships
 
 FAST_FROM = 8  # texts that a pipeline has been given by the time it packs its weights; measured: two or three make up for it
 BATCH_TOKENS = 512  # padding included; measured: from 256 to 1,024 it makes no difference, below and above it does
+HALF_BATCH_TOKENS = 2048  # in bfloat16, where the products take so little time that starting them counts: a quarter less
 WINDOW_TEXTS, LARGEST_WINDOW = 8, 1024  # a window has 8 texts at first, then twice as many each time
 WINDOW_CHARACTERS = 100_000  # ... or no more than this, which bounds memory and the wait where texts are long
 WINDOW_SECONDS = 1.0  # ... or what came within this time, where texts come slowly, as from a pipe
@@ -83,6 +84,7 @@ def pipeline(
     made = TextClassificationPipeline(loaded.to(target), tokenizer, name=name, batch_size=batch_size, top_k=top_k)
     if fast or dtype != torch.float32:
         made.quick = make_fast(made.model, dtype)
+        made.batch_tokens = BATCH_TOKENS if dtype == torch.float32 else HALF_BATCH_TOKENS
     elif fast is None and loaded is not model and target.type == "cpu":
         made.fast_from = FAST_FROM
     return made
@@ -94,10 +96,11 @@ class TextClassificationPipeline:
     model       set to evaluation mode: with dropout on, the same text would score differently each time
     name        which checkpoint speaks
     batch_size  texts computed together, in the order in which they come. None: a window of up to 1,024 texts is ordered by
-                length, so that little padding is computed, and cut into batches of some 512 tokens. Which texts are padded
-                together changes scores by rounding alone.
+                length, so that little padding is computed, and cut into batches of `batch_tokens` at most. Which texts are
+                padded together changes scores by rounding alone.
     top_k       "best": one {"label", "score"} a text; a number k: a list of the k best; None: a list of all labels
 
+    batch_tokens  tokens computed together, padding included, where batch_size is None
     quick       what computes the logits where it is not None: the same model, made fast
     fast_from   after how many texts `quick` is made; None: never
     """
@@ -114,6 +117,7 @@ class TextClassificationPipeline:
         self.model = model.eval()
         self.quick: DistilBertForSequenceClassification | None = None
         self.fast_from: int | None = None
+        self.batch_tokens = BATCH_TOKENS
         self._given = 0
         self.tokenizer = tokenizer
         self.name = name
@@ -164,7 +168,7 @@ class TextClassificationPipeline:
                 self.quick = make_fast(self.model) if why_not() is None else None
             lengths = [len(ids) for ids in encoded["input_ids"]]
             scores: dict[int, list[Score]] = {}  # of each text in the window
-            for rows in batches(lengths) if size is None else [list(range(len(window)))]:
+            for rows in batches(lengths, self.batch_tokens) if size is None else [list(range(len(window)))]:
                 scores |= zip(rows, self._scores(_padded(encoded, rows, self.tokenizer.pad_token_id)), strict=True)
             for row in range(len(window)):
                 ranked = sorted(scores[row], key=lambda score: -score["score"])  # stable: of equals, the lower label first

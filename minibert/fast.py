@@ -106,7 +106,7 @@ def fast(
                 gelu = type(follows) is nn.GELU and follows.approximate == "none"
                 setattr(module, name, PackedLinear(child, dtype, gelu))
                 if gelu:
-                    module.activation = GeluInTheProduct()
+                    module.activation = GeluInTheProduct(dtype)
     transformer = quick.distilbert.transformer
     if type(transformer) is Transformer and type(transformer.layer[-1]) is TransformerBlock:
         transformer.__class__ = FirstTokenTransformer
@@ -132,7 +132,7 @@ def why_not(dtype: torch.dtype = torch.float32) -> str | None:
     layer.bias.data = torch.linspace(-1, 1, 32)
     try:
         with torch.no_grad():
-            packed, plain = PackedLinear(layer, dtype, gelu=True)(x), F.gelu(layer(x))
+            packed, plain = PackedLinear(layer, dtype, gelu=True)(x).float(), F.gelu(layer(x))
     except RuntimeError as error:
         return f"oneDNN's packed Linear fails ({str(error).splitlines()[0]})"
     if not torch.allclose(packed, plain, rtol=0, atol=1e-4 if dtype == torch.float32 else 0.3):
@@ -143,8 +143,10 @@ def why_not(dtype: torch.dtype = torch.float32) -> str | None:
 class PackedLinear(nn.Module):
     """nn.Linear with the weights in the order in which oneDNN reads them, and GELU on its result where asked.
 
-    x       (..., in)    float32 on the CPU; anything else takes PyTorch's own way, in the parameters' dtype, without GELU
-    return  (..., out)   the dtype of x
+    x       (..., in)    float32 or `dtype`, on the CPU; anything else takes PyTorch's own way, in the parameters' dtype,
+                         without GELU
+    return  (..., out)   the dtype of x; with GELU it is `dtype`, which the next product wants: the widest layer is not
+                         rewritten in float32 and back
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype = torch.float32, gelu: bool = False):
@@ -160,26 +162,26 @@ class PackedLinear(nn.Module):
         return self.packed
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _takes_packed(x):
+        if x.dtype not in (torch.float32, self.dtype) or x.device.type != "cpu":  # oneDNN has no float64
             return F.linear(x, self.weight, self.bias)
         weight, bias = self.packed or self.pack()
         follows, exact = ("gelu", "none") if self.gelu else ("none", "")  # GELU with algorithm "none" is the exact one
         output: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), weight, bias, follows, [], exact)
-        return output.to(x.dtype)
+        return output if self.gelu else output.to(x.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"packed": None}  # it cannot be copied: a copy packs its own, at its first call
 
 
 class GeluInTheProduct(nn.GELU):
-    """Stands where GELU stood, behind a PackedLinear that has applied it already."""
+    """Stands where GELU stood, behind a PackedLinear of this dtype, which applies it unless it takes PyTorch's own way."""
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.dtype = dtype
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden if _takes_packed(hidden) else super().forward(hidden)
-
-
-def _takes_packed(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu"  # oneDNN has no float64
+        return hidden if hidden.dtype == self.dtype and hidden.device.type == "cpu" else super().forward(hidden)
 
 
 class FusedAttention(MultiHeadSelfAttention):

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from minibert import AutoTokenizer
 from minibert.checkpoint import DEFAULT, HubUnreachable, locate
-from minibert.classify import batches
+from minibert.classify import BATCH_TOKENS, HALF_BATCH_TOKENS, batches
 from minibert.fast import PackedLinear, why_not
 
 PARAMETERS = 66_955_010
@@ -80,6 +80,11 @@ def of_size(ids: list[list[int]], size: int) -> list[list[int]]:
     """Texts sorted by length, so many at a time."""
     order = sorted(range(len(ids)), key=lambda number: -len(ids[number]))
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def by_tokens(ids: list[list[int]], name: str) -> list[list[int]]:
+    """The batches that minibert makes of them, in the dtype that a program's name tells."""
+    return list(batches([len(row) for row in ids], HALF_BATCH_TOKENS if "bfloat16" in name else BATCH_TOKENS))
 
 
 def peak_of_products(dtype: torch.dtype) -> float:
@@ -140,7 +145,6 @@ def in_processes(s: Setting, row: str, programs: dict[str, str], title: str) -> 
 def sentences(s: Setting) -> None:
     """All the sentences, each program in the way that suits it best."""
     f, t, f32, bf16 = s.folder, s.threads, torch.float32, torch.bfloat16
-    budget = list(batches([len(row) for row in s.ids]))
     models, missing = make({
         "minibert, plain": lambda: peers.plain(f),
         **{f"transformers model, {how}, {str(dtype)[6:]}": lambda how=how, dtype=dtype: peers.transformers_model(f, how, dtype)
@@ -157,10 +161,10 @@ def sentences(s: Setting) -> None:
     runs: dict[str, Callable[[], Any]] = {}
     for name, model in models.items():
         if name.startswith(("ONNX", "OpenVINO")):
-            for size in (1, 8, 32):
+            for size in (1, 8, 32, 128) if "bfloat16" in name else (1, 8, 32):
                 runs[f"{name}, sorted, batch {size}"] = lambda m=model, size=size: run_sorted(m, s.ids, of_size(s.ids, size))
         else:
-            runs[f"{name}, sorted"] = lambda m=model: run_sorted(m, s.ids, budget)
+            runs[f"{name}, sorted"] = lambda m=model, name=name: run_sorted(m, s.ids, by_tokens(s.ids, name))
     for name in (name for name in (OURS, HALF) if name in pipelines):
         runs[name] = lambda made=pipelines[name]: made(s.texts)
     if TRANSFORMERS in pipelines:
@@ -172,7 +176,7 @@ def sentences(s: Setting) -> None:
     for made in pipelines.values():
         made(s.texts[:24])
     models |= {name: peers.inside(pipelines[name]) for name in (OURS, HALF) if name in pipelines}
-    logits = {name: run_sorted(model, s.ids, budget) for name, model in models.items()}  # a warm-up too
+    logits = {name: run_sorted(model, s.ids, by_tokens(s.ids, name)) for name, model in models.items()}  # a warm-up too
     group = take_turns(with_progress(runs), s.repeats)
     peak = {dtype: peak_of_products(dtype) for dtype in (f32, bf16)}
     plain, tokens = logits["minibert, plain"], sum(map(len, s.ids))
@@ -276,11 +280,14 @@ def growth(s: Setting) -> None:
 def threads(s: Setting) -> None:
     """The sentences with one thread and with two."""
     models, missing = make({OURS: lambda: peers.quick(s.folder), HALF: lambda: peers.quick(s.folder, torch.bfloat16)})
-    budget, group = list(batches([len(row) for row in s.ids])), dict(missing)
+    group = dict(missing)
     for count in (1, 2):
         torch.set_num_threads(count)
         words = "1 thread" if count == 1 else f"{count} threads"
-        runs = {f"{name}, {words}": lambda m=m: run_sorted(m, s.ids, budget) for name, m in models.items()}
+        runs = {
+            f"{name}, {words}": lambda model=model, name=name: run_sorted(model, s.ids, by_tokens(s.ids, name))
+            for name, model in models.items()
+        }
         group |= take_turns(with_progress(runs), 1 if s.quick else 2)
     torch.set_num_threads(s.threads)
     s.found["threads"] = group

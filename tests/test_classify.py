@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, HubUnreachable, classify, pipeline
 from minibert.checkpoint import bundled
-from minibert.classify import BATCH_TOKENS, FAST_FROM, LARGEST_WINDOW, WINDOW_CHARACTERS, WINDOW_SECONDS, WINDOW_TEXTS, batches
+from minibert.classify import (
+    BATCH_TOKENS,
+    FAST_FROM,
+    HALF_BATCH_TOKENS,
+    LARGEST_WINDOW,
+    WINDOW_CHARACTERS,
+    WINDOW_SECONDS,
+    WINDOW_TEXTS,
+    batches,
+)
 
 TEXTS = [
     "I've been waiting for a HuggingFace course my whole life.",
@@ -105,16 +114,20 @@ def test_answers_come_in_the_order_of_the_texts(ours, alone, texts, kind):
     assert_alike(list(ours(kind(texts))), alone(texts))
 
 
-def test_a_list_is_ordered_by_length_as_a_whole_and_batched_by_tokens(monkeypatch):
-    made, shapes = pipeline(model="mini-sst2", device="cpu", fast=False), []
-    forward = made.model.forward
-    monkeypatch.setattr(made.model, "forward", lambda **given: shapes.append(tuple(given["input_ids"].shape)) or forward(**given))
+@pytest.mark.filterwarnings("ignore:no torch.bfloat16 here")
+@pytest.mark.parametrize(("dtype", "budget"), [(torch.float32, BATCH_TOKENS), (torch.bfloat16, HALF_BATCH_TOKENS)], ids=str)
+def test_a_list_is_ordered_by_length_as_a_whole_and_batched_by_tokens(monkeypatch, dtype, budget):
+    made, shapes = pipeline(model="mini-sst2", device="cpu", dtype=dtype, fast=None if dtype == torch.bfloat16 else False), []
+    model = made.quick or made.model
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda **given: shapes.append(tuple(given["input_ids"].shape)) or forward(**given))
     draw = random.Random(1)
-    texts = ["good " * draw.choice([1, 5, 20, 100, 300]) for _ in range(6 * WINDOW_TEXTS)]
+    texts = ["good " * draw.choice([1, 5, 20, 100, 300]) for _ in range(12 * WINDOW_TEXTS)]
     made(texts)
     assert sum(batch for batch, _ in shapes) == len(texts) > len(shapes)
     assert [tokens for _, tokens in shapes] == sorted((tokens for _, tokens in shapes), reverse=True)
-    assert all(batch == 1 or batch * tokens <= BATCH_TOKENS for batch, tokens in shapes)
+    assert all(batch == 1 or batch * tokens <= budget for batch, tokens in shapes)
+    assert max(batch * tokens for batch, tokens in shapes) > 0.7 * budget
 
 
 @given(st.lists(st.integers(2, 512), max_size=60), st.integers(1, 2000))
