@@ -1,17 +1,18 @@
-"""The command line: minibert classify | fetch | explain | exercise."""
+"""The command line: minibert classify | fetch | explain | exercise | doctor.
+
+What only one command needs is imported where it runs, PyTorch first of all: help is there at once, and Ctrl-C is heard.
+"""
 
 import argparse
 import os
 import shutil
+import signal
 import sys
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .checkpoint import DEFAULT, FILES, CheckpointError, locate
-from .labels import classify as run_classify
 from .texts import FORMS
-from .tokenizer import printable
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -24,19 +25,29 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
+    _on_ctrl_c(lambda *_: os._exit(INTERRUPTED))  # not by an exception: in the middle of an import, it ends as another one
     args = _parser().parse_args(arguments)
+    import torch  # noqa: F401  # every command needs it
+
+    _on_ctrl_c(signal.default_int_handler)
     try:
         status = args.run(args) or 0
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        status = 1
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        status = INTERRUPTED
     except (OSError, ValueError, TypeError) as error:
         sys.stdout.flush()
-        sys.exit(f"minibert: {_one_line(error)}")
+        status = f"minibert: {_one_line(error)}"
+    _on_ctrl_c(signal.SIG_IGN)  # it is over
     sys.exit(status)
+
+
+def _on_ctrl_c(handler: Any) -> None:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup has it, or a shell in the background
+        signal.signal(signal.SIGINT, handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--dtype", choices=dtypes, default="float32", help="what is computed in; bfloat16 is less exact")
     classify.add_argument("--top-k", type=_positive, metavar="K", help="show the K best labels of each text")
     classify.add_argument("--json", action="store_true", help="one JSON object a line: text, label, score, model (and top_k)")
-    classify.set_defaults(run=run_classify, usage=classify)
+    classify.set_defaults(run=_classify, usage=classify)
 
     fetch = commands.add_parser(
         "fetch",
@@ -93,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Exercises made of the model's own source: a piece is taken out, you write it, and a check says what is wrong.",
     )
     _exercise_parsers(exercise.add_subparsers(required=True, metavar="VERB"))
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="look whether all is well on this machine; if so, the status is 0",
+        description="Print versions, fast paths, the cache, whether checkpoints are whole and whether the Hub answers.",
+    )
+    doctor.add_argument("where", nargs="*", metavar="WHERE", help="a Hub id or a folder to look through as well")
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -126,13 +145,27 @@ def _exercise_parsers(verbs: Any) -> None:
     grade.add_argument("--json", action="store_true", help="one JSON object a hand-in and line, as they are done")
 
 
+def _classify(args: argparse.Namespace) -> None:
+    from .labels import classify
+
+    classify(args)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from .doctor import doctor
+
+    return doctor(args)
+
+
 def _exercise(args: argparse.Namespace) -> int:
-    from .learn import commands  # what only this command needs
+    from .learn import commands
 
     return commands.run(args)
 
 
 def _fetch(args: argparse.Namespace) -> None:
+    from .checkpoint import DEFAULT, FILES, CheckpointError, locate
+
     found = locate(DEFAULT if args.where is None else args.where, args.revision)
     here = {name: found.folder / name for name in FILES if (found.folder / name).is_file()}
     if not {"config.json", "model.safetensors"} <= here.keys():
@@ -152,11 +185,12 @@ def _fetch(args: argparse.Namespace) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
+    from .learn import explain
+    from .tokenizer import printable
+
     if len(args.text) > 1:
         joined = printable(" ".join(args.text))
         args.usage.error(f'one TEXT is wanted, and here are {len(args.text)}; put quotes around it: "{joined}"')
-    from .learn import explain  # what only this command needs
-
     explanation = explain(args.text[0], args.model, revision=args.revision, label=args.label)
     if args.html is None:
         print(explanation.listing(args.block, sys.stdout.encoding or "utf-8"))
@@ -177,4 +211,6 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _one_line(message: object) -> str:
+    from .tokenizer import printable
+
     return printable(" ".join(str(message).split()))

@@ -1,0 +1,28 @@
+"""The public names of minibert, each from the file that tells of it."""
+
+from .checkpoint import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    CheckpointError,
+    HubUnreachable,
+    save_pretrained,
+)
+from .classify import pipeline
+from .config import DistilBertConfig
+from .model import DistilBertForSequenceClassification, DistilBertModel
+from .tokenizer import DistilBertTokenizer
+
+__all__ = [
+    "AutoModel",
+    "AutoModelForSequenceClassification",
+    "AutoTokenizer",
+    "CheckpointError",
+    "DistilBertConfig",
+    "DistilBertForSequenceClassification",
+    "DistilBertModel",
+    "DistilBertTokenizer",
+    "HubUnreachable",
+    "pipeline",
+    "save_pretrained",
+]
