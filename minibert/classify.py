@@ -4,6 +4,7 @@
     classifier("I hate this so much!")        -> [{"label": "NEGATIVE", "score": 0.9994558095932007}]
 """
 
+import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,16 @@ WINDOW_SECONDS = 1.0  # ... or what came within this time, where texts come slow
 
 Score = dict[str, Any]  # {"label": str, "score": float}
 TopK = int | Literal["best"] | None
+
+
+def _after_fork() -> None:
+    """A forked process has none of its parent's threads, and would wait for them for ever: it works with one."""
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def pipeline(
