@@ -1,7 +1,7 @@
 """The same numbers sooner: model.py's own forward pass with faster matrix products under it.
 
     model = AutoModelForSequenceClassification.from_pretrained("mini-sst2")
-    quick = fast(model)        # the same logits, to rounding, in a half to a third of the time
+    quick = fast(model)        # the same logits, to rounding, in a third of the time or in nine tenths: see below
 
 Where the time goes. Nine tenths of a forward pass are the products of six Linear layers a block: each number of the
 output is a row of the input times a row of the weights, multiplied pair by pair and summed. A token costs 2 * 768 * 768
@@ -14,8 +14,8 @@ ticks a second reach 2 cores * 2 instructions * 16 lanes * 2 operations * 3.8e9 
 Three things keep a program from that:
 
 - Half-wide registers. PyTorch hands a float32 Linear to the library MKL, which, on processors of another maker than its
-  own, uses 8 lanes where there are 16. oneDNN, a library that comes with the same PyTorch, writes its inner loop when
-  it starts, for the processor that it finds.
+  own, uses 8 lanes where there are 16. (On its own maker's it uses all of them, and less is left to gain here.) oneDNN, a
+  library that comes with the same PyTorch, writes its inner loop when it starts, for the processor that it finds.
 - Waiting for memory. A number from main memory is some hundred ticks away, from the nearest cache five. So a product is
   cut into tiles: a few rows of the input stay in registers while a strip of weights that fits into the cache streams by.
   The strip is only fast to read if its numbers lie in the order in which the loop wants them, and in a checkpoint they
@@ -82,7 +82,7 @@ def fast(
     on_cpu = weight.device.type == "cpu"
     dtypes = (torch.float32, torch.bfloat16) if on_cpu else (torch.float32, torch.bfloat16, torch.float16)
     if dtype not in dtypes:
-        raise ValueError(f"dtype is {dtype}; on {weight.device.type}, wanted one of {', '.join(map(str, dtypes))}.")
+        raise ValueError(f"dtype is {dtype!r}; on {weight.device.type}, wanted one of {', '.join(map(str, dtypes))}.")
     if compile and on_cpu:
         raise ValueError("compile=True is for a GPU: on a CPU torch.compile cannot see into packed weights; leave it out.")
     reason = why_not(dtype) if on_cpu else None

@@ -172,8 +172,9 @@ def verdict(wanted: str, found: float, reason: str = "") -> str:
 
 
 def target_table(found: dict[str, Group]) -> None:
-    """Prints every target: what was wanted, what was found, and whether that is enough."""
-    print(f"\n{'target':<56}{'wanted':>10}{'found':>12}")
+    """Prints what this project set itself for two cores of an AMD EPYC, what was found here, and whether that is enough."""
+    print("\nwhat minibert aims at: shares of the other's time or memory, set on two cores of an AMD EPYC; other processors differ")
+    print(f"{'target':<56}{'wanted':>10}{'found':>12}")
     for what, wanted, value, reason in targets(found):
         print(f"{what:<56}{wanted:>10}{'' if value != value else f'{value:.3g}':>12}  {verdict(wanted, value, reason)}")
 
@@ -218,7 +219,8 @@ def lines(group: Group) -> Iterator[str]:
 
 def table(row: str, title: str, group: Group) -> None:
     say("")
-    print(f"\n{row}: {title}", *lines(group), sep="\n  ", flush=True)
+    columns = "median (fastest to slowest of n turns), peak memory of a process of its own, and what else was found"
+    print(f"\n{row}: {title}", f"  {columns}", *lines(group), sep="\n  ", flush=True)
 
 
 def picture(path: Path, found: dict[str, Group]) -> None:
