@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from . import hub
+from .client import CheckpointError, HubUnreachable
 from .config import DistilBertConfig
 from .files import write_atomically
-from .hub import CheckpointError, HubUnreachable
 from .model import DistilBertForSequenceClassification, DistilBertModel
 from .tokenizer import DistilBertTokenizer
 

@@ -1,6 +1,6 @@
 """Files of a Hugging Face Hub repository: from the cache where they are there, else downloaded, never unchecked.
 
-The client `huggingface_hub` downloads and keeps the cache. This file adds what it leaves out:
+The client `huggingface_hub` downloads and keeps the cache; client.py calls it. This file adds what it leaves out:
 
 - A machine without a network knows it in seconds: one question with a short timeout comes before any download.
 - What is cached under its full commit is used without a single request, wherever the file system knows links.
@@ -11,30 +11,20 @@ The client `huggingface_hub` downloads and keeps the cache. This file adds what 
 import hashlib
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from . import client
+from .client import FULL_COMMIT, CheckpointError, Damaged, GivenUp, HubUnreachable, NoSuchFile, call, not_the_hub, patiently
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
-TIMEOUT = 5.0  # seconds that the Hub has to answer the first question
-FULL_COMMIT = re.compile("[0-9a-f]{40}")
-Answer = TypeVar("Answer")
 STATED_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-
-
-class CheckpointError(OSError):
-    """A checkpoint that cannot be had or cannot be used; the message says in one sentence what to do."""
-
-
-class HubUnreachable(CheckpointError):
-    """Neither in the cache nor to be had, because nobody answers in the Hub's name."""
-
-
-class _NoSuchFile(CheckpointError):
-    """The repository is there, the file is not."""
 
 
 def fetch(repo: str, revision: str, required: Sequence[tuple[str, ...]], optional: Sequence[str] = ()) -> Path:
@@ -46,6 +36,7 @@ def fetch(repo: str, revision: str, required: Sequence[tuple[str, ...]], optiona
     optional  names of files that it may lack
 
     Raises HubUnreachable where a file is neither cached nor reachable, CheckpointError for all that cannot be used.
+    A file takes client.seconds_for(its size) at most, all tries together.
     """
     commit = revision if FULL_COMMIT.fullmatch(revision) else _commit_of(repo, required[0], revision)
     names = [*(name for group in required for name in group), *optional]
@@ -65,65 +56,77 @@ def _lacks(repo: str, names: tuple[str, ...], revision: str) -> CheckpointError:
 
 def _cached(repo: str, name: str, commit: str) -> Path | None:
     """The file in the cache, if it is there and whole; a damaged one is removed, with a warning, and fetched again."""
+    path = _in_cache(repo, name, commit)
+    if path is None:
+        return None
+    # A commit's folder holds links to files that are named by their hashes; without links the name is lost, so ask.
+    stated = path.readlink().name if path.is_symlink() else str(patiently(lambda: _ask(repo, name, commit)).etag)
+    if not (damage := call(lambda: _damage(path, stated), repo, commit)):
+        return path
+    _remove(path, f"is damaged: {damage}")
+    return _download(repo, name, commit)
+
+
+def _in_cache(repo: str, name: str, revision: str) -> Path | None:
+    """Where the file lies in the cache, checked or not."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = _client(repo, commit, lambda: try_to_load_from_cache(repo, name, revision=commit))
-    if not isinstance(found, str):
-        return None
-    path = Path(found)
-    # A commit's folder holds links to files that are named by their hashes; without links the name is lost, so ask.
-    stated = path.readlink().name if path.is_symlink() else str(_ask(repo, name, commit).etag)
-    if _client(repo, commit, lambda: _is_whole(path, stated)):
-        return path
-    warnings.warn(f"{path} is damaged: it does not have the hash {stated} that the Hub states. It was removed.", stacklevel=2)
-    _remove(path)
-    return _download(repo, name, commit)
+    found = call(lambda: try_to_load_from_cache(repo, name, revision=revision), repo, revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _is_known_to_lack(repo: str, name: str, commit: str) -> bool:
     """Whether the cache remembers that the repository does not have the file."""
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
-    return _client(repo, commit, lambda: try_to_load_from_cache(repo, name, revision=commit)) is _CACHED_NO_EXIST
+    return call(lambda: try_to_load_from_cache(repo, name, revision=commit), repo, commit) is _CACHED_NO_EXIST
 
 
 def _download(repo: str, name: str, revision: str) -> Path | None:
     """Gets one file into the cache and checks it; None where the repository does not have it."""
+    began = monotonic()
+    return patiently(lambda: _try_to_download(repo, name, revision, began))
+
+
+def _try_to_download(repo: str, name: str, revision: str, began: float) -> Path | None:
     from huggingface_hub import hf_hub_download
 
+    size = None
     try:
         answer = _ask(repo, name, revision)
-        stated = str(answer.etag)
+        stated, size = str(answer.etag), answer.size
         if not STATED_HASH.fullmatch(stated):
-            raise CheckpointError(f"the Hub states no hash for {name} of {repo} but {stated!r}, so it cannot be checked; not used.")
+            raise CheckpointError(
+                f"the Hub states no hash for {name} of {repo}{f' but {stated!r}' if answer.etag else ''}, so it cannot be "
+                "checked and is not used; check the proxy and HF_ENDPOINT."
+            )
         _cached(repo, name, str(answer.commit_hash))  # mends a damaged one, which the client would hand out as it is
-    except _NoSuchFile:
+    except NoSuchFile:
         stated = ""  # the client is asked all the same, since it remembers the answer
+    download = partial(hf_hub_download, repo, name, revision=revision, etag_timeout=client.TIMEOUT)
     try:
-        path = Path(_client(repo, revision, lambda: hf_hub_download(repo, name, revision=revision, etag_timeout=TIMEOUT)))
-    except _NoSuchFile:
+        path = Path(call(download, repo, revision, name, began + client.seconds_for(size) - monotonic()))
+    except NoSuchFile:
         return None
-    if not _client(repo, revision, lambda: _is_whole(path, stated)):
-        _remove(path)
-        raise CheckpointError(
-            f"{name} of {repo} arrived damaged: it does not have the hash {stated} that the Hub states. Run the command again."
-        )
+    except GivenUp:
+        _free(repo, stated)
+        raise
+    if damage := call(lambda: _damage(path, stated), repo, revision):
+        _unlink(path)
+        raise Damaged(f"{name} of {repo} arrived damaged: {damage}; run the command again, or check the proxy and HF_ENDPOINT.")
     return path
 
 
 def _commit_of(repo: str, names: tuple[str, ...], revision: str) -> str:
     """The commit that a branch or tag stands for now or, where nobody answers, stood for when it was last fetched."""
-    from huggingface_hub import try_to_load_from_cache
-
     try:
         for name in names:
             if path := _download(repo, name, revision):
                 return path.parent.name
     except HubUnreachable as error:
         for name in names:
-            found = _client(repo, revision, partial(try_to_load_from_cache, repo, name, revision=revision))
-            if isinstance(found, str):
-                commit = Path(found).parent.name
+            if found := _in_cache(repo, name, revision):
+                commit = found.parent.name
                 warnings.warn(f"{error} Using {repo} as it was last fetched, at {commit[:7]}.", stacklevel=2)
                 return commit
         raise
@@ -131,65 +134,46 @@ def _commit_of(repo: str, names: tuple[str, ...], revision: str) -> str:
 
 
 def _ask(repo: str, name: str, revision: str) -> "HfFileMetadata":
-    """One short question: which commit, which hash. Does not wait, does not try again."""
+    """One short question: which commit, which hash, which size."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    url = _client(repo, revision, lambda: hf_hub_url(repo, name, revision=revision))
-    answer = _client(repo, revision, lambda: get_hf_file_metadata(url, timeout=TIMEOUT))
+    url = call(lambda: hf_hub_url(repo, name, revision=revision), repo, revision)
+    answer = call(lambda: get_hf_file_metadata(url, timeout=client.TIMEOUT), repo, revision, name, client.ANSWER)
     if not FULL_COMMIT.fullmatch(answer.commit_hash or ""):
-        raise HubUnreachable(
-            f"what answers for {repo} is not the Hugging Face Hub, since it names no commit; check the proxy and HF_ENDPOINT."
-        )
+        raise not_the_hub(repo)
     return answer
 
 
-def _client(repo: str, revision: str, call: Callable[[], Answer]) -> Answer:
-    """Calls the client and turns whatever it raises into one sentence with a cause and a remedy."""
-    from huggingface_hub import errors
-
-    try:
-        return call()
-    except errors.GatedRepoError as error:
-        _fail(CheckpointError, f"{repo} is gated: accept its conditions on its page, then log in with `hf auth login`", error)
-    except errors.RepositoryNotFoundError as error:
-        remedy = "check the name, or log in with `hf auth login` where it is private"
-        _fail(CheckpointError, f"the Hub has no repository {repo}; {remedy}", error)
-    except errors.RevisionNotFoundError as error:
-        _fail(CheckpointError, f"{repo} has no revision {revision!r}; its page lists branches and commits", error)
-    except errors.RemoteEntryNotFoundError as error:
-        _fail(_NoSuchFile, f"{repo} does not have this file", error)
-    except errors.HFValidationError as error:
-        _fail(CheckpointError, f"{repo!r} is no Hub id; wanted a name such as 'distilbert/distilbert-base-uncased'", error)
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        _fail(HubUnreachable, f"{repo} is not in the cache and the Hub is not asked or not reached", error)
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        remedy = "try again later" if status in (408, 429) or status >= 500 else "check the proxy, HF_ENDPOINT and your token"
-        _fail(HubUnreachable, f"the Hub, or a proxy before it, answers for {repo} with HTTP {status}; {remedy}", error)
-    except errors.HTTPError as error:  # type: ignore[attr-defined]
-        # the transport's own: no connection, no answer, a broken-off body
-        _fail(HubUnreachable, f"the Hugging Face Hub cannot be reached for {repo}", error)
-    except ImportError as error:  # a proxy of a kind that needs another package
-        _fail(HubUnreachable, f"the Hugging Face Hub cannot be asked for {repo}", error)
-    except OSError as error:
-        _fail(CheckpointError, f"the Hub's cache cannot take {repo}", error)
-
-
-def _fail(kind: type[CheckpointError], sentence: str, error: Exception) -> NoReturn:
-    detail = str(error).strip().split("\n")[0].rstrip(".")
-    raise kind(f"{sentence} ({detail or type(error).__name__}).") from error
-
-
-def _is_whole(path: Path, stated: str) -> bool:
-    """Whether the file's content has the hash: sha256 (64 digits) or git's blob sha1 (40 digits)."""
+def _damage(path: Path, stated: str) -> str:
+    """What is wrong with a file, if anything; the hash is sha256 (64 digits) or git's blob sha1 (40 digits)."""
     with path.open("rb") as file:
         if len(stated) == 64:
-            return hashlib.file_digest(file, "sha256").hexdigest() == stated
-        content = file.read()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == stated
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            content = file.read()
+            found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return "" if found == stated else f"it does not have the hash {stated} that the Hub states"
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path, reason: str) -> None:
+    warnings.warn(f"{path} {reason}. It was removed.", stacklevel=2)
+    _unlink(path)
+
+
+def _unlink(path: Path) -> None:
     """Removes a cached file: the link and what it points to."""
     path.resolve().unlink(missing_ok=True)
     path.unlink(missing_ok=True)
+
+
+def _free(repo: str, stated: str) -> None:
+    """Takes a file's lock out of the next try's way, where a client that was given up sleeps with the lock in its hand.
+
+    The lock only saves a second download of the same file: each goes to a file of its own, which takes its place whole.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE, ".locks", repo_folder_name(repo_id=repo, repo_type="model"))
+    with suppress(OSError):  # gone already; or on Windows, where an open file stays
+        (folder / f"{stated}.lock").unlink()
