@@ -171,7 +171,9 @@ def _explained(error: BaseException, repo: str, revision: str, name: str) -> Che
     if isinstance(error, errors.RevisionNotFoundError):
         return CheckpointError(f"{repo} has no revision {revision!r}; its page lists branches and commits.")
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        return NoSuchFile(f"{repo} does not have {name}.")
+        # the client makes a folder of the commit's name, to remember the answer
+        commit = error.response.headers.get("X-Repo-Commit")
+        return NoSuchFile(f"{repo} does not have {name}.") if commit is None or FULL_COMMIT.fullmatch(commit) else not_the_hub(repo)
     if isinstance(error, errors.HFValidationError):
         return CheckpointError(f"{repo!r} is no Hub id; wanted a name such as 'distilbert/distilbert-base-uncased'.")
     if isinstance(error, errors.OfflineModeIsEnabled):

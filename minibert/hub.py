@@ -38,6 +38,8 @@ def fetch(repo: str, revision: str, required: Sequence[tuple[str, ...]], optiona
     Raises HubUnreachable where a file is neither cached nor reachable, CheckpointError for all that cannot be used.
     A file takes client.seconds_for(its size) at most, all tries together.
     """
+    if ".." in revision or revision.startswith("/") or "\\" in revision:  # the client would write a file of this name
+        raise CheckpointError(f"{revision!r} is no revision; wanted a branch, a tag or a commit.")
     commit = revision if FULL_COMMIT.fullmatch(revision) else _commit_of(repo, required[0], revision)
     names = [*(name for group in required for name in group), *optional]
     cached = {name: _cached(repo, name, commit) for name in names}
@@ -161,8 +163,13 @@ def _remove(path: Path, reason: str) -> None:
 
 
 def _unlink(path: Path) -> None:
-    """Removes a cached file: the link and what it points to."""
-    path.resolve().unlink(missing_ok=True)
+    """Removes a cached file: the link and, unless that lies outside of the cache, what it points to."""
+    from huggingface_hub import constants
+
+    target = path.resolve()
+    repository = path.parents[2]  # above snapshots/{commit}; it may itself be a link, to another disk
+    if any(target.is_relative_to(folder.resolve()) for folder in (repository, Path(constants.HF_HUB_CACHE))):
+        target.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 

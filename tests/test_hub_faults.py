@@ -256,7 +256,30 @@ def test_a_file_without_a_stated_hash_is_refused_unread(server, cache, model, na
     assert_nothing_bad_is_kept(server, cache, model)
 
 
+@pytest.mark.parametrize("commit", ["../../../evil", "main"])
+def test_a_commit_that_is_no_commit_is_refused_with_a_missing_file_too(server, tmp_path, commit):
+    missing = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}
+    server.faults = [Fault("HEAD", status=404, headers=missing)]
+    assert "not the Hugging Face Hub" in refusal(lambda: load(REPO), HubUnreachable)
+    assert list(tmp_path.rglob("*")) == []
 
+
+@pytest.mark.parametrize("revision", ["../../../evil", "main/../../../evil", "/evil", "..\\evil"])
+def test_a_revision_that_leads_out_of_the_cache_is_refused_and_nothing_is_written(server, tmp_path, revision):
+    server.branches[revision] = COMMIT
+    assert "is no revision" in refusal(lambda: load(REPO, revision=revision))
+    assert list(tmp_path.rglob("*")) == [] and server.requests == []
+
+
+def test_a_file_outside_of_the_cache_is_neither_used_nor_removed(server, cache, tmp_path, model):
+    precious = tmp_path / "precious"
+    precious.write_text("not a checkpoint's")
+    precious_from_blobs = "../../../../precious"  # blobs, models--some--model, hub, home
+    second = Fault("HEAD", file="config.json", after=1, times=1, headers={"ETag": f'"{precious_from_blobs}"'})
+    server.faults = [second]  # the hash is right when minibert asks, and not when the client does
+    assert_same_weights(load(REPO), model)
+    assert precious.read_text() == "not a checkpoint's"
+    assert_nothing_bad_is_kept(server, cache, model)
 
 
 def test_the_token_goes_to_the_hub_and_never_to_the_storage(server, model, files, monkeypatch):
