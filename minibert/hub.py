@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 STATED_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+LFS_POINTER = b"version https://git-lfs"  # how the few lines begin that stand for a large file in a git repository
 
 
 def fetch(repo: str, revision: str, required: Sequence[tuple[str, ...]], optional: Sequence[str] = ()) -> Path:
@@ -149,6 +150,9 @@ def _ask(repo: str, name: str, revision: str) -> "HfFileMetadata":
 def _damage(path: Path, stated: str) -> str:
     """What is wrong with a file, if anything; the hash is sha256 (64 digits) or git's blob sha1 (40 digits)."""
     with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:  # whole, perhaps, and yet not what it stands for
+            return "it is a Git LFS pointer in place of the file"
+        file.seek(0)
         if len(stated) == 64:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         else:

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import close_session, constants, file_download
 from huggingface_hub.utils import _detect_agent, _http
-from loopback import COMMIT, Fault, LoopbackHub, flipped
+from loopback import COMMIT, Fault, LoopbackHub, flipped, stated_hash
 from test_cli import environment
-from test_hub import HANG_GUARD, assert_same_weights, load, refusal
+from test_hub import HANG_GUARD, assert_same_weights, cached, load, refusal
 
 from minibert import AutoTokenizer, client
 from minibert.checkpoint import CheckpointError, HubUnreachable
@@ -184,6 +184,23 @@ def test_a_body_that_is_cut_again_and_again_is_completed_piece_by_piece(server, 
     assert len([method for method, path in server.requests if method == "GET" and path.endswith("safetensors")]) > 10
 
 
+def test_a_git_lfs_pointer_in_the_repository_is_told_and_not_kept(server, cache, model, files):
+    server.repos[REPO]["model.safetensors"] = POINTER
+    server.etags["model.safetensors"] = stated_hash("a small file", POINTER)
+    assert "Git LFS pointer" in refusal(lambda: load(REPO))
+    server.repos[REPO], server.etags = dict(files), {}
+    assert_nothing_bad_is_kept(server, cache, model)
+
+
+def test_a_git_lfs_pointer_in_the_cache_is_removed_and_the_file_fetched(server, cache, model, files):
+    load(REPO, revision=COMMIT)
+    link, blob = next(cache.glob("models--*/snapshots/*/model.safetensors")), cached(cache, "model.safetensors")
+    link.unlink()
+    link.symlink_to(blob.with_name(stated_hash("a small file", POINTER)))  # as a client without hf_lfs would leave it
+    link.resolve().write_bytes(POINTER)
+    with pytest.warns(UserWarning, match="Git LFS pointer"):
+        assert_same_weights(load(REPO, revision=COMMIT), model)
+    assert_nothing_bad_is_kept(server, cache, model)
 
 
 # What takes too long
