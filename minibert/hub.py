@@ -6,12 +6,13 @@ The client `huggingface_hub` downloads and keeps the cache; client.py calls it. 
 - What is cached under its full commit is used without a single request, wherever the file system knows links.
 - Every file is compared with the hash that the Hub states for it. The cache names each file by that hash: sha256
   for large files, and for small ones git's blob hash, which is sha1 of the length and the content.
+- Where the hashes are known beforehand, the Hub and the cache have to have these: a mirror cannot pass on anything else.
 """
 
 import hashlib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,13 +29,20 @@ STATED_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 LFS_POINTER = b"version https://git-lfs"  # how the few lines begin that stand for a large file in a git repository
 
 
-def fetch(repo: str, revision: str, required: Sequence[tuple[str, ...]], optional: Sequence[str] = ()) -> Path:
+def fetch(
+    repo: str,
+    revision: str,
+    required: Sequence[tuple[str, ...]],
+    optional: Sequence[str] = (),
+    pinned: Mapping[str, str] | None = None,
+) -> Path:
     """The cache's folder of one commit, holding the files asked for, each whole.
 
     repo      such as "distilbert/distilbert-base-uncased"
     revision  a branch, a tag or a commit; with a commit's full 40 digits, what is cached needs no request
     required  file names; of each tuple at least one has to be in the repository
     optional  names of files that it may lack
+    pinned    name -> the hash that the Hub has to state for it, with a full commit; other files are not taken then
 
     Raises HubUnreachable where a file is neither cached nor reachable, CheckpointError for all that cannot be used.
     A file takes client.seconds_for(its size) at most, all tries together.
@@ -43,12 +51,16 @@ def fetch(repo: str, revision: str, required: Sequence[tuple[str, ...]], optiona
         raise CheckpointError(f"{revision!r} is no revision; wanted a branch, a tag or a commit.")
     commit = revision if FULL_COMMIT.fullmatch(revision) else _commit_of(repo, required[0], revision)
     names = [*(name for group in required for name in group), *optional]
-    cached = {name: _cached(repo, name, commit) for name in names}
-    complete = all(any(cached[name] for name in group) for group in required)
-    if not complete or not all(cached[name] or _is_known_to_lack(repo, name, commit) for name in optional):
-        cached = {name: path or _download(repo, name, commit) for name, path in cached.items()}
+    pins = dict.fromkeys(names, "") if pinned is None else {name: pinned[name] for name in names if name in pinned}
+    for name in names:
+        if name not in pins and (stray := _in_cache(repo, name, commit)):
+            _remove(stray, "is not among this commit's files")
+    cached = {name: _cached(repo, name, commit, pin) for name, pin in pins.items()}
+    complete = all(any(cached.get(name) for name in group) for group in required)
+    if not complete or not all(cached[name] or _is_known_to_lack(repo, name, commit) for name in optional if name in pins):
+        cached = {name: path or _download(repo, name, commit, pins[name]) for name, path in cached.items()}
     for group in required:
-        if not any(cached[name] for name in group):
+        if not any(cached.get(name) for name in group):
             raise _lacks(repo, group, commit)
     return next(path.parent for path in cached.values() if path)
 
@@ -57,17 +69,21 @@ def _lacks(repo: str, names: tuple[str, ...], revision: str) -> CheckpointError:
     return CheckpointError(f"{repo} has no {' and no '.join(names)} at {revision[:7]}, and minibert needs it.")
 
 
-def _cached(repo: str, name: str, commit: str) -> Path | None:
+def _cached(repo: str, name: str, commit: str, pin: str = "") -> Path | None:
     """The file in the cache, if it is there and whole; a damaged one is removed, with a warning, and fetched again."""
     path = _in_cache(repo, name, commit)
     if path is None:
         return None
-    # A commit's folder holds links to files that are named by their hashes; without links the name is lost, so ask.
-    stated = path.readlink().name if path.is_symlink() else str(patiently(lambda: _ask(repo, name, commit)).etag)
+    if pin:
+        stated = pin
+    elif path.is_symlink():  # a commit's folder holds links to files that are named by their hashes
+        stated = path.readlink().name
+    else:  # without links the name is lost
+        stated = str(patiently(lambda: _ask(repo, name, commit)).etag)
     if not (damage := call(lambda: _damage(path, stated), repo, commit)):
         return path
     _remove(path, f"is damaged: {damage}")
-    return _download(repo, name, commit)
+    return _download(repo, name, commit, pin)
 
 
 def _in_cache(repo: str, name: str, revision: str) -> Path | None:
@@ -85,13 +101,13 @@ def _is_known_to_lack(repo: str, name: str, commit: str) -> bool:
     return call(lambda: try_to_load_from_cache(repo, name, revision=commit), repo, commit) is _CACHED_NO_EXIST
 
 
-def _download(repo: str, name: str, revision: str) -> Path | None:
+def _download(repo: str, name: str, revision: str, pin: str = "") -> Path | None:
     """Gets one file into the cache and checks it; None where the repository does not have it."""
     began = monotonic()
-    return patiently(lambda: _try_to_download(repo, name, revision, began))
+    return patiently(lambda: _try_to_download(repo, name, revision, pin, began))
 
 
-def _try_to_download(repo: str, name: str, revision: str, began: float) -> Path | None:
+def _try_to_download(repo: str, name: str, revision: str, pin: str, began: float) -> Path | None:
     from huggingface_hub import hf_hub_download
 
     size = None
@@ -103,7 +119,12 @@ def _try_to_download(repo: str, name: str, revision: str, began: float) -> Path 
                 f"the Hub states no hash for {name} of {repo}{f' but {stated!r}' if answer.etag else ''}, so it cannot be "
                 "checked and is not used; check the proxy and HF_ENDPOINT."
             )
-        _cached(repo, name, str(answer.commit_hash))  # mends a damaged one, which the client would hand out as it is
+        if pin and stated != pin:
+            raise CheckpointError(
+                f"{name} of {repo} is not the one that minibert knows: the Hub states the hash {stated[:7]} in place of {pin[:7]}; "
+                "check HF_ENDPOINT."
+            )
+        _cached(repo, name, str(answer.commit_hash), pin)  # mends a damaged one, which the client would hand out as it is
     except NoSuchFile:
         stated = ""  # the client is asked all the same, since it remembers the answer
     download = partial(hf_hub_download, repo, name, revision=revision, etag_timeout=client.TIMEOUT)

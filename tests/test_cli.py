@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from loopback import LoopbackHub
+from loopback import LoopbackHub, stated_hash
 
 from minibert.checkpoint import DEFAULT, PINNED, bundled
 
@@ -29,8 +29,9 @@ def environment(home: Path, endpoint: str = NOBODY) -> dict[str, str]:
 
 @pytest.fixture
 def minibert(tmp_path):
-    def call(*arguments, stdin=b"", endpoint=NOBODY):
-        command = [sys.executable, "-m", "minibert", *map(str, arguments)]
+    def call(*arguments, stdin=b"", endpoint=NOBODY, before=""):
+        start = ["-c", f"{before}\nfrom minibert.cli import main; main()"] if before else ["-m", "minibert"]
+        command = [sys.executable, *start, *map(str, arguments)]
         done = subprocess.run(command, input=stdin, capture_output=True, env=environment(tmp_path, endpoint), timeout=120)
         done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
         assert "Traceback" not in done.stderr
@@ -45,6 +46,12 @@ def files():
     return {path.name: path.read_bytes() for path in bundled()["mini-sst2"].iterdir()}
 
 
+def pins(files: dict[str, bytes]) -> str:
+    """Lines of Python after which these files are what minibert knows as the default checkpoint's."""
+    hashes = {name: stated_hash(name, content) for name, content in files.items()}
+    return f"import minibert.checkpoint\nminibert.checkpoint.HASHES[{PINNED[DEFAULT]!r}] = {hashes}"
+
+
 def test_without_the_hub_two_texts_get_their_labels_and_the_model_its_name(minibert):
     done = minibert("classify", GOOD, BAD)
     assert done.returncode == 0
@@ -57,11 +64,11 @@ def test_without_the_hub_two_texts_get_their_labels_and_the_model_its_name(minib
 
 def test_with_the_hub_the_pinned_checkpoint_speaks(minibert, files):
     with LoopbackHub({DEFAULT: files}, commit=PINNED[DEFAULT]) as hub:
-        done = minibert("classify", GOOD, endpoint=hub.endpoint)
+        done = minibert("classify", GOOD, endpoint=hub.endpoint, before=pins(files))
         assert done.returncode == 0 and done.stdout.startswith(f"model: {DEFAULT}@714eb0f\n")
         assert "answers instead" not in done.stderr
         hub.requests.clear()
-        assert minibert("classify", GOOD, endpoint=hub.endpoint).stdout == done.stdout
+        assert minibert("classify", GOOD, endpoint=hub.endpoint, before=pins(files)).stdout == done.stdout
         assert hub.requests == []  # all of it came from the cache
 
 
@@ -432,9 +439,8 @@ def test_the_labs_code_runs_with_one_word_changed(files, tmp_path):
     lab = tmp_path / "lab.py"
     lab.write_text(LAB.replace("from transformers import", "from minibert import"))
     with LoopbackHub({DEFAULT: files}, commit=PINNED[DEFAULT]) as hub:
-        done = subprocess.run(
-            [sys.executable, lab], capture_output=True, text=True, env=environment(tmp_path, hub.endpoint), timeout=120
-        )
+        command = [sys.executable, "-c", f"{pins(files)}\nimport runpy; runpy.run_path({str(lab)!r})"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path, hub.endpoint), timeout=120)
     assert done.returncode == 0, done.stderr
     for words in ("'label': 'POSITIVE', 'score': 0.", "'input_ids': tensor([[  101,  1045,", "torch.Size([2, 16, 384])",
                   "torch.Size([2, 2])", "{0: 'NEGATIVE', 1: 'POSITIVE'}"):  # fmt: skip

@@ -16,13 +16,14 @@ from huggingface_hub import close_session, constants, file_download
 from huggingface_hub.utils import _detect_agent, _http
 from loopback import COMMIT, Fault, LoopbackHub, flipped, stated_hash
 from test_cli import environment
-from test_hub import HANG_GUARD, assert_same_weights, cached, load, refusal
+from test_hub import HANG_GUARD, assert_same_weights, cached, flip, load, refusal
 
 from minibert import AutoTokenizer, client
-from minibert.checkpoint import CheckpointError, HubUnreachable
+from minibert.checkpoint import DEFAULT, HASHES, PINNED, CheckpointError, HubUnreachable
 
 REPO = "some/model"
 TOKEN, PASSWORD = "hf_sEcReT", "pAsSwOrD"
+SMALL_FILES = Path(__file__).parent.parent.parent / "shared" / "data" / "distilbert-sst2-small-files"
 
 
 @pytest.fixture
@@ -394,6 +395,87 @@ def test_the_clients_log_is_silent_for_us_alone(server, model, monkeypatch):
     assert handler.stream.getvalue() == ""
     logging.getLogger("huggingface_hub.elsewhere").warning("somebody else's")
     assert handler.stream.getvalue() == "somebody else's\n"
+
+
+# The default checkpoint, whose hashes are known
+
+
+def test_the_pinned_hashes_are_those_of_the_published_files():
+    assert sorted(HASHES[PINNED[DEFAULT]]) == ["config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"]
+    assert HASHES[PINNED[DEFAULT]]["model.safetensors"] == "7c3919835e442510166d267fe7cbe847e0c51cd26d9ba07b89a57b952b49b8aa"
+    if not SMALL_FILES.is_dir():
+        pytest.skip("the three small files are not beside the checkout")
+    for path in SMALL_FILES.glob("*.*"):
+        assert HASHES[PINNED[DEFAULT]][path.name] == stated_hash(path.name, path.read_bytes())
+
+
+@pytest.fixture
+def pinned(server, files, monkeypatch):
+    """A Hub with the default checkpoint, whose pinned hashes are for once those of the tiny one."""
+    server.repos[DEFAULT], server.branches["main"] = dict(files), PINNED[DEFAULT]
+    monkeypatch.setitem(HASHES, PINNED[DEFAULT], {name: stated_hash(name, content) for name, content in files.items()})
+    return server
+
+
+def load_both():
+    return load(DEFAULT), AutoTokenizer.from_pretrained(DEFAULT)
+
+
+def test_another_checkpoint_under_the_default_name_is_refused_before_its_download(server, files):
+    server.repos[DEFAULT], server.branches["main"] = files, PINNED[DEFAULT]
+    message = refusal(lambda: load(DEFAULT))
+    assert "config.json" in message and "is not the one that minibert knows" in message and "HF_ENDPOINT" in message
+    assert [path for method, path in server.requests if method == "GET"] == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"])
+def test_one_other_file_under_the_default_name_is_refused(pinned, name):
+    pinned.repos[DEFAULT][name] = flipped(pinned.repos[DEFAULT][name])
+    message = refusal(load_both)
+    assert message.startswith(f"{name} of {DEFAULT} is not the one that minibert knows")
+    assert [path for method, path in pinned.requests if method == "GET" and path.endswith(f"/{name}")] == []
+
+
+def test_a_file_that_the_pinned_commit_does_not_have_is_never_asked_for(pinned, files, model):
+    pinned.repos[DEFAULT]["tokenizer.json"] = b"another vocabulary, which would be read first"
+    loaded, tokenizer = load_both()
+    assert_same_weights(loaded, model)
+    assert tokenizer("word7 WORD9").input_ids == [2, 7, 9, 3]
+    assert {path.rpartition("/")[2] for _, path in pinned.requests} == set(files)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"])
+def test_another_file_in_the_cache_under_the_default_name_is_removed_and_fetched_again(pinned, cache, model, files, name):
+    load_both()
+    link, blob, other = next(cache.glob(f"models--*/snapshots/*/{name}")), cached(cache, name), flipped(files[name])
+    link.unlink()
+    link.symlink_to(blob.with_name(stated_hash(name, other)))  # its name is its hash, as is right
+    link.resolve().write_bytes(other)
+    with pytest.warns(UserWarning, match=f"{name} is damaged.*removed"):
+        loaded, tokenizer = load_both()
+    assert_same_weights(loaded, model)
+    assert tokenizer("word7 WORD9").input_ids == [2, 7, 9, 3]
+    assert cached(cache, name).read_bytes() == files[name]
+
+
+def test_a_file_that_the_pinned_commit_does_not_have_is_removed_from_the_cache(pinned, cache):
+    load_both()
+    stray = next(cache.glob("models--*/snapshots/*")) / "tokenizer.json"
+    stray.write_text("another vocabulary, which would be read first")
+    with pytest.warns(UserWarning, match=r"tokenizer\.json is not among this commit's files.*removed"):
+        assert load_both()[1]("word7 WORD9").input_ids == [2, 7, 9, 3]
+    assert not stray.exists()
+
+
+def test_a_pinned_checkpoint_needs_no_question_even_without_links(pinned, cache, model, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
+    load_both()
+    pinned.requests.clear()
+    assert_same_weights(load_both()[0], model)
+    assert pinned.requests == []
+    flip(cached(cache, "model.safetensors"))
+    with pytest.warns(UserWarning, match=r"model\.safetensors is damaged"):
+        assert_same_weights(load_both()[0], model)
 
 
 # Through the command line, in a process of its own
