@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from . import hub
 from .client import CheckpointError, HubUnreachable
 from .config import DistilBertConfig
-from .files import write_atomically
+from .files import Content, write_together
 from .model import DistilBertForSequenceClassification, DistilBertModel
 from .tokenizer import DistilBertTokenizer
 
@@ -47,7 +47,8 @@ WEIGHTS = (("config.json",), ("model.safetensors",))
 VOCABULARY = (("vocab.txt", "tokenizer.json"),)
 TOKENIZER_SETTINGS = ("tokenizer_config.json",)
 
-FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json")  # and no others
+# And no others; in the order in which an old checkpoint goes where a new one takes its place.
+FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
 
 LINEAR = ("weight", "bias")
 HEAD = {f"{layer}.{part}" for layer in ("pre_classifier", "classifier") for part in LINEAR}
@@ -203,18 +204,20 @@ def save_pretrained(
     """Writes a folder that minibert's and transformers' `from_pretrained` both load.
 
     The weights are stored in the model's own dtype; config.json asks transformers to compute in float32, as
-    minibert does. Each file takes its place whole or not at all.
+    minibert does. Killed at whatever moment, it leaves the checkpoint that was there, the new one, or a folder without
+    config.json, which nobody takes for one. Raises OSError, in one sentence, where it cannot be written.
     """
     from safetensors.torch import save
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict(type(model).__name__) | {"dtype": "float32"}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
-    write_atomically(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    contents: dict[str, Content | None] = {
+        "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        "model.safetensors": save(tensors, metadata={"format": "pt"}),
+    }
     if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+        contents |= tokenizer.contents()
+    write_together(Path(folder), contents)
 
 
 class _SkipInitialisation(TorchFunctionMode):

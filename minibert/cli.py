@@ -9,8 +9,9 @@ import shutil
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from .texts import FORMS
 
@@ -165,6 +166,7 @@ def _exercise(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> None:
     from .checkpoint import DEFAULT, FILES, CheckpointError, locate
+    from .files import write_together
 
     found = locate(DEFAULT if args.where is None else args.where, args.revision)
     here = {name: found.folder / name for name in FILES if (found.folder / name).is_file()}
@@ -173,15 +175,17 @@ def _fetch(args: argparse.Namespace) -> None:
     folder = found.folder
     if args.to is not None and args.to.resolve() != folder.resolve():
         folder = args.to
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            if name in here:
-                part = folder / f".{name}.part"
-                shutil.copyfile(here[name], part)
-                part.replace(folder / name)
-            else:  # what another checkpoint left there would be read with this one
-                (folder / name).unlink(missing_ok=True)
+        # What another checkpoint left there would be read with this one, so it goes.
+        write_together(folder, {name: _copy_of(here[name]) if name in here else None for name in FILES})
     print(f"{found.name} is in {folder}")
+
+
+def _copy_of(path: Path) -> Callable[[BinaryIO], object]:
+    def copy(file: BinaryIO) -> None:
+        with path.open("rb") as original:
+            shutil.copyfileobj(original, file)
+
+    return copy
 
 
 def _explain(args: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .files import write_atomically
+from .files import write_together
 from .vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary
 
 if TYPE_CHECKING:
@@ -88,12 +88,16 @@ class DistilBertTokenizer:
 
         A `tokenizer.json` that was there would be read in their place, so it is removed.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        write_together(Path(folder), self.contents())
+
+    def contents(self) -> dict[str, bytes | None]:
+        """The files that save_pretrained writes, and None for what it removes, as write_together wants them.
+
+        The settings come last: without a vocabulary nobody reads them, so they never meet another one's.
+        """
         lines = [token + "\n" for token in sorted(self.vocab, key=self.vocab.__getitem__)]
-        write_atomically(folder / "vocab.txt", "".join(lines).encode())
-        write_atomically(folder / "tokenizer_config.json", (json.dumps(self._settings) + "\n").encode())
-        (folder / "tokenizer.json").unlink(missing_ok=True)
+        settings = json.dumps(self._settings) + "\n"
+        return {"vocab.txt": "".join(lines).encode(), "tokenizer.json": None, "tokenizer_config.json": settings.encode()}
 
     def __call__(
         self,

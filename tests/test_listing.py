@@ -355,7 +355,7 @@ def test_a_page_is_written_whole_and_framed_in_a_notebook(told, tmp_path, monkey
     frame = re.fullmatch(r'<iframe [^>]*sandbox="allow-scripts"[^>]*srcdoc="([^"<>]*)"></iframe>', told._repr_html_())
     assert frame[1].replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&") == content
     for nowhere in (tmp_path / "no folder" / "page.html", tmp_path, "", tmp_path / "page.html" / "page.html"):
-        with pytest.raises(OSError, match=r"cannot be written \(.*\); wanted a file in a folder that is there\.$") as caught:
+        with pytest.raises(OSError, match=r"cannot be written \(.*\); wanted a file in a folder that is there, .*\.$") as caught:
             told.save(nowhere)
         assert str(caught.value).startswith(repr(str(nowhere)))
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

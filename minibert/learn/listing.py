@@ -115,12 +115,7 @@ class Explanation:
 
     def save(self, path: str | Path) -> None:
         """Writes the page; raises OSError, in one sentence, where it cannot be written."""
-        content = self.html().encode()
-        try:
-            write_atomically(Path(path), content)
-        except (OSError, ValueError) as error:  # ValueError: a path without a file's name
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise OSError(f"{str(path)!r} cannot be written ({reason}); wanted a file in a folder that is there.") from error
+        write_atomically(path, self.html().encode())
 
     def __str__(self) -> str:
         return self.listing()
