@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--field", metavar="NAME", help="the key or column that holds the text")
     classify.add_argument("--format", choices=FORMS, help="how to read it, whatever its name; standard input is lines by default")
     classify.add_argument("--output", metavar="FILE", help="write the labels to this file, as --json prints them")
+    classify.add_argument("--resume", action="store_true", help="go on where --output ends; what is labelled there stays")
     classify.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
     classify.add_argument("--revision", help="branch, tag or commit on the Hub")
     classify.add_argument("--device", help="such as cpu or cuda; by default a GPU where there is one")

@@ -1,7 +1,6 @@
 """The command `minibert classify`: texts from the command line, a file or a pipe; a line with the label of each."""
 
 import argparse
-import json
 import os
 import stat
 import sys
@@ -17,8 +16,9 @@ from typing import Any, BinaryIO
 import torch
 
 from .classify import pipeline
+from .results import Left, begin, go_on, line_of, write_line
 from .texts import Text, form_of, read_texts
-from .tokenizer import printable
+from .tokenizer import check_text, printable
 
 
 def classify(args: argparse.Namespace) -> None:
@@ -28,6 +28,8 @@ def classify(args: argparse.Namespace) -> None:
     """
     if args.text and args.file is not None:
         args.usage.error("TEXT and --file exclude each other; give one of them.")
+    if args.resume and args.output is None:
+        args.usage.error("--resume goes on where an --output ends; give the --output too.")
     if args.text and (args.field is not None or args.format is not None):
         args.usage.error("--field and --format say how to read a file or standard input; leave them out with a TEXT.")
 
@@ -52,20 +54,22 @@ def classify(args: argparse.Namespace) -> None:
             print("minibert: one text a line; Ctrl-D ends.", file=sys.stderr)
             classifier.batch_size = 1  # answer each line as it comes
         output: FileIO | None = None
+        left = Left(iter(texts))
         if args.output is not None:
-            texts = iter(texts)
-            texts = chain(list(islice(texts, 1)), texts)  # where the first cannot be read, what the output holds is left alone
-            output = opened.enter_context(_open("--output", args.output, "wb", "a file in a folder that is there"))
+            texts = chain(list(islice(left.rest, 1)), left.rest)  # where the first cannot be read, the output is left alone
+            mode = "a+b" if args.resume else "ab"  # either leaves what is there, until nothing is in the way
+            output = opened.enter_context(_open("--output", args.output, mode, "a file in a folder that is there"))
+            left = _begin(output, args, texts, classifier)
         elif not args.json:
             print(f"model: {classifier.name}")
-        count = 0
+        count = left.texts
         try:
-            with _progress(file, sys.stdout if output is None else output) as passed:
-                for text, result in _labelled(classifier, texts):
+            with _progress(file, sys.stdout if output is None else output, left) as passed:
+                for text, result in _labelled(classifier, left):
                     if output is None:
                         print(_line(text.text, result, classifier.name, args.json), flush=True)
                     else:
-                        _write(output, args.output, _line(text.text, result, classifier.name, True) + "\n")
+                        write_line(output, args.output, line_of(text.text, result, classifier.name))
                     count += 1
                     passed(text)
         except (OSError, ValueError, TypeError) as error:
@@ -73,15 +77,24 @@ def classify(args: argparse.Namespace) -> None:
                 raise
             raise ValueError(f"{error} {_counted(count, 'line')} of labels can be read in {args.output}.") from error
         if output is not None:
-            print(f"{_counted(count, 'text')} -> {printable(args.output)} (model: {classifier.name})")
+            there = f", and {left.texts:,} that had theirs before," if left.texts else ""
+            print(f"{_counted(count - left.texts, 'text')}{there} -> {printable(args.output)} (model: {classifier.name})")
 
 
-def _labelled(classifier: Any, texts: Iterable[Text]) -> Iterator[tuple[Text, Any]]:
+def _begin(output: FileIO, args: argparse.Namespace, texts: Iterator[Text], classifier: Any) -> Left:
+    if not args.resume:
+        return begin(output, args.output, texts)
+    top_k = None if args.top_k is None else min(args.top_k, classifier.model.config.num_labels)
+    return go_on(output, args.output, texts, classifier.name, top_k)
+
+
+def _labelled(classifier: Any, left: Left) -> Iterator[tuple[Text, Any]]:
     """Each text with its result, as soon as it is known; the classifier reads ahead as far as it likes."""
     waiting: deque[Text] = deque()
 
     def remembered() -> Iterator[str]:
-        for text in texts:
+        for number, text in enumerate(left.rest, start=left.texts):
+            check_text(text.text, f"text {number}")  # here, where its number is known
             waiting.append(text)
             yield text.text
 
@@ -90,17 +103,14 @@ def _labelled(classifier: Any, texts: Iterable[Text]) -> Iterator[tuple[Text, An
 
 
 def _line(text: str, result: Any, model: str, as_json: bool) -> str:
+    if as_json:
+        return line_of(text, result, model)
     labels = result if isinstance(result, list) else [result]
-    if not as_json:
-        return "  ".join(f"{one['label']} {one['score']:.4f}" for one in labels) + "  " + printable(text)
-    line = {"text": text, **labels[0], "model": model}
-    if isinstance(result, list):
-        line["top_k"] = result
-    return json.dumps(line)
+    return "  ".join(f"{one['label']} {one['score']:.4f}" for one in labels) + "  " + printable(text)
 
 
 @contextmanager
-def _progress(file: BinaryIO | None, labels: Any) -> Iterator[Callable[[Text], None]]:
+def _progress(file: BinaryIO | None, labels: Any, left: Left) -> Iterator[Callable[[Text], None]]:
     """A bar on standard error, where somebody sees it and the labels go elsewhere; it is told of each text that has its label."""
     if file is None or file.isatty() or labels.isatty() or sys.stderr is None or not sys.stderr.isatty():
         yield lambda text: None
@@ -110,12 +120,13 @@ def _progress(file: BinaryIO | None, labels: Any) -> Iterator[Callable[[Text], N
     status = os.fstat(file.fileno())  # of a pipe, some systems call the size what waits in it
     total = status.st_size if stat.S_ISREG(status.st_mode) else None
     shape = "{percentage:3.0f}%|{bar}| {remaining} left{postfix}" if total else "{elapsed} gone{postfix}"
-    count, start = 0, time.monotonic()
+    count, start = left.texts, time.monotonic()
 
     def passed(text: Text) -> None:
         nonlocal count
         count += 1
-        bar.set_postfix_str(f"{_counted(count, 'text')}, {count / (time.monotonic() - start):,.1f} texts/s", refresh=False)
+        rate = (count - left.texts) / (time.monotonic() - start)
+        bar.set_postfix_str(f"{_counted(count, 'text')}, {rate:,.1f} texts/s", refresh=False)
         bar.update(text.end - bar.n)
 
     show = warnings.showwarning
@@ -126,7 +137,7 @@ def _progress(file: BinaryIO | None, labels: Any) -> Iterator[Callable[[Text], N
 
     known = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some terminals do not say how large they are
     size = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
-    bar: Any = tqdm(total=total, bar_format=shape, smoothing=0, miniters=1, **size)  # type: ignore[no-untyped-call]
+    bar: Any = tqdm(total=total, initial=left.read, bar_format=shape, smoothing=0, miniters=1, **size)  # type: ignore[no-untyped-call]
     with bar, warnings.catch_warnings():
         warnings.showwarning = warned
         yield passed
@@ -145,18 +156,6 @@ def _check_not_the_input(name: str, file: BinaryIO) -> None:
         ours, other = os.fstat(file.fileno()), os.stat(name)
         if os.path.samestat(ours, other) and not stat.S_ISCHR(ours.st_mode):  # a terminal may be both
             raise ValueError(f"--output {name!r} is the file that the texts are read from; give it another name.")
-
-
-def _write(file: FileIO, name: str, line: str) -> None:
-    """The whole line, or nothing of it."""
-    data, written = line.encode(), 0
-    try:
-        while written < len(data):
-            written += file.write(data[written:])
-    except OSError as error:
-        with suppress(OSError):
-            file.truncate(file.tell() - written)
-        raise ValueError(f"--output {name!r} cannot be written ({error.strerror}).") from error
 
 
 def _counted(number: int, what: str) -> str:
