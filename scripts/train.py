@@ -31,6 +31,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
+from minibert.files import write_atomically
 
 LABELS = ("NEGATIVE", "POSITIVE")
 Example = tuple[list[int], int]  # token ids and label
@@ -163,7 +164,7 @@ def train(args: argparse.Namespace) -> None:
             report += ", kept"
         tqdm.write(report)
         log += report + "\n"
-        (args.to / "log.txt").write_text(log, encoding="utf-8")
+        write_atomically(args.to / "log.txt", log.encode())
         total = 0.0
         save_state(saved, state, args, best=best, total=total, done=done, log=log)
     bar.close()
@@ -189,10 +190,9 @@ def load_state(path: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def save_state(path: Path, state: dict[str, Any], args: argparse.Namespace, **progress: Any) -> None:
     """Everything that the next step depends on, in one file that is there whole or not at all."""
-    content = {name: part.state_dict() for name, part in state.items()}
-    part = path.with_suffix(".part")
-    torch.save(content | progress | {"random": torch.get_rng_state(), "settings": settings_of(args)}, part)
-    part.replace(path)
+    content = {name: part.state_dict() for name, part in state.items()} | progress
+    content |= {"random": torch.get_rng_state(), "settings": settings_of(args)}
+    write_atomically(path, lambda file: torch.save(content, file))
 
 
 def positive(text: str) -> int:
@@ -223,7 +223,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"train: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"train: interrupted; --resume goes on from the last state saved in {args.to}.")
+        print(f"train: interrupted; --resume goes on from the last state saved in {args.to}.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

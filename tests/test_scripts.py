@@ -138,7 +138,7 @@ def train_on(lesson, monkeypatch, to, *more):
 
 
 @pytest.mark.parametrize("saves", [1, 4, 7], ids=lambda saves: f"after {saves} saves")
-def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(lesson, monkeypatch, saves):
+def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(lesson, monkeypatch, capsys, saves):
     unbroken = train_on(lesson, monkeypatch, "unbroken")
     left, save_state = [saves], train.save_state
 
@@ -149,8 +149,9 @@ def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(lesson, monkeypatch,
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "save_state", pull_the_plug)
-    with pytest.raises(SystemExit, match="--resume goes on"):
+    with pytest.raises(SystemExit, match="130"):
         train_on(lesson, monkeypatch, "broken")
+    assert "--resume goes on from the last state" in capsys.readouterr().err
     monkeypatch.setattr(train, "save_state", save_state)
     assert train_on(lesson, monkeypatch, "broken", "--resume") == unbroken
 
