@@ -35,6 +35,8 @@ def main() -> None:
         save_pretrained(models[0].half(), args.to, AutoTokenizer.from_pretrained(args.runs[0]))
     except (OSError, ValueError) as error:
         sys.exit(f"average: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     print(f"{args.to}: the mean of {len(models)} runs, in float16")
 
 

@@ -77,6 +77,8 @@ def main() -> None:
         scores = [{s["label"]: s["score"] for s in result} for result in classifier(sentences)]
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     found = measure(labels, [score[names[1]] for score in scores])
     if args.json:
         print(json.dumps({"model": classifier.name, "data": args.data.name, **found}))

@@ -32,6 +32,8 @@ def main() -> None:
         sys.exit(f"import_bert: {args.where} has no tensor {error}; wanted a BERT encoder.")
     except (OSError, ValueError) as error:
         sys.exit(f"import_bert: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     print(f"{args.to}: {sum(p.numel() for p in model.parameters()):,} parameters; no classification head yet, train.py makes one.")
 
 

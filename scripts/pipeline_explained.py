@@ -19,6 +19,14 @@ def step(title: str, meaning: str) -> None:
     print()
 
 
+def ended(kind, error, trace):
+    """After Ctrl-C, no traceback; for a script alone, since a notebook does not ask here."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.exit(130)
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = ended
 asked_for = sys.argv[1] if len(sys.argv) == 2 and not sys.argv[0].endswith("ipykernel_launcher.py") else None
 
 # %%
