@@ -237,7 +237,10 @@ def _explained_rest(error: BaseException, repo: str) -> CheckpointError:
     if isinstance(error, ImportError):  # a proxy of a kind that needs another package
         return HubUnreachable(f"the Hugging Face Hub cannot be asked for {repo} ({_detail(error)}).")
     if isinstance(error, OSError):
-        return CheckpointError(f"the Hub's cache cannot take {repo} ({_detail(error)}).")
+        remedy = "make room in it, or set HF_HOME to a folder that may be written to"
+        return CheckpointError(f"the Hub's cache cannot take {repo} ({_detail(error)}); {remedy}.")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's
+        return CheckpointError(f"there is no home folder to keep {repo} in; set HF_HOME to a folder that may be written to.")
     return CheckpointError(
         f"the Hub's client fails for {repo} ({type(error).__name__}: {_detail(error)}); try it with HF_HUB_DISABLE_XET=1."
     )

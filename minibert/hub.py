@@ -54,7 +54,7 @@ def fetch(
     pins = dict.fromkeys(names, "") if pinned is None else {name: pinned[name] for name in names if name in pinned}
     for name in names:
         if name not in pins and (stray := _in_cache(repo, name, commit)):
-            _remove(stray, "is not among this commit's files")
+            call(lambda stray=stray: _remove(stray, "", "is not among this commit's files"), repo, commit)
     cached = {name: _cached(repo, name, commit, pin) for name, pin in pins.items()}
     complete = all(any(cached.get(name) for name in group) for group in required)
     if not complete or not all(cached[name] or _is_known_to_lack(repo, name, commit) for name in optional if name in pins):
@@ -74,15 +74,23 @@ def _cached(repo: str, name: str, commit: str, pin: str = "") -> Path | None:
     path = _in_cache(repo, name, commit)
     if path is None:
         return None
-    if pin:
-        stated = pin
-    elif path.is_symlink():  # a commit's folder holds links to files that are named by their hashes
-        stated = path.readlink().name
-    else:  # without links the name is lost
-        stated = str(patiently(lambda: _ask(repo, name, commit)).etag)
-    if not (damage := call(lambda: _damage(path, stated), repo, commit)):
-        return path
-    _remove(path, f"is damaged: {damage}")
+    try:
+        if pin:
+            stated = pin
+        elif path.is_symlink():  # a commit's folder holds links to files that are named by their hashes
+            stated = path.readlink().name
+        else:  # without links the name is lost
+            stated = str(patiently(lambda: _ask(repo, name, commit)).etag)
+        if not (damage := _damage(path, stated)):
+            return path
+    except FileNotFoundError:  # another process has found it damaged
+        return _download(repo, name, commit, pin)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        reason = f"{path} cannot be read ({error.strerror}); remove it, or set HF_HOME to another folder."
+        raise CheckpointError(reason) from error
+    call(lambda: _remove(path, stated, f"is damaged: {damage}"), repo, commit)
     return _download(repo, name, commit, pin)
 
 
@@ -182,9 +190,26 @@ def _damage(path: Path, stated: str) -> str:
     return "" if found == stated else f"it does not have the hash {stated} that the Hub states"
 
 
-def _remove(path: Path, reason: str) -> None:
+def _remove(path: Path, stated: str, reason: str) -> None:
+    """Removes a file that does not have the stated hash from the cache, with a warning.
+
+    Another process may have done so already, and have a whole one in its place. So it is looked at again, under the lock that
+    the client holds for a download of this file; who holds it for long is not waited for.
+    """
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+    repository = path.parents[2]  # above snapshots/{commit}
+    lock = repository.parent / ".locks" / repository.name / f"{stated or path.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        try:
+            with WeakFileLock(lock, timeout=client.TIMEOUT):
+                if not _damage(path, stated):
+                    return
+                _unlink(path)
+        except TimeoutError:
+            _unlink(path)
     warnings.warn(f"{path} {reason}. It was removed.", stacklevel=2)
-    _unlink(path)
 
 
 def _unlink(path: Path) -> None:
