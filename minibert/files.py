@@ -43,7 +43,7 @@ def write_together(folder: Path, contents: Mapping[str, Content | None]) -> None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritten(folder, error.strerror) from error
+        raise _unwritten(folder, error.strerror or str(error)) from error
     _put(folder, contents)
 
 
@@ -61,7 +61,7 @@ def _put(folder: Path, contents: Mapping[str, Content | None]) -> None:
         for name in reversed(new):
             parts[name].replace(folder / name)
     except OSError as error:
-        raise _unwritten(folder / name, error.strerror) from error
+        raise _unwritten(folder / name, error.strerror or str(error)) from error
     finally:
         for part in parts.values():
             with suppress(OSError):
@@ -99,7 +99,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _unwritten(path: str | Path, reason: str | None) -> OSError:
+def _unwritten(path: str | Path, reason: str) -> OSError:
     return OSError(
         f"{str(path)!r} cannot be written ({reason}); wanted a file in a folder that is there, may be written to and has room."
     )

@@ -21,7 +21,7 @@ import argparse
 import random
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import torch.nn.functional as F
@@ -192,7 +192,16 @@ def save_state(path: Path, state: dict[str, Any], args: argparse.Namespace, **pr
     """Everything that the next step depends on, in one file that is there whole or not at all."""
     content = {name: part.state_dict() for name, part in state.items()} | progress
     content |= {"random": torch.get_rng_state(), "settings": settings_of(args)}
-    write_atomically(path, lambda file: torch.save(content, file))
+
+    def write(file: BinaryIO) -> None:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # a write that failed, of which PyTorch says something else
+                raise error.__context__ from error
+            raise
+
+    write_atomically(path, write)
 
 
 def positive(text: str) -> int:
