@@ -42,7 +42,7 @@ load = AutoModelForSequenceClassification.from_pretrained
 @pytest.fixture
 def mounted(tmp_path):
     """A file system of 1 MiB, or of more, that is full or read-only when a test wants it."""
-    folder = tmp_path / "mounted"
+    folder, mounts = tmp_path / "mounted", []
     folder.mkdir()
 
     def mount(*options):
@@ -55,10 +55,12 @@ def mounted(tmp_path):
         if done is None or done.returncode:
             refuse = pytest.fail if os.environ.get("MINIBERT_REQUIRE_MOUNT") else pytest.skip
             refuse(f"no file system can be mounted here: {reason}")
+        mounts.append(folder)
         return folder
 
     yield mount
-    subprocess.run(["umount", "--lazy", folder], capture_output=True)  # lazily, since loaded weights are mapped
+    for mounted in mounts:
+        subprocess.run(["umount", "--lazy", mounted], check=True)  # lazily, since loaded weights are mapped
 
 
 def read_only(folder):
