@@ -79,7 +79,7 @@ def _hub(whole: bool) -> Finding:
     """Whether the Hub answers, which nobody needs who has the default checkpoint."""
     start = time.monotonic()
     try:
-        hub._ask(DEFAULT, "config.json", PINNED[DEFAULT])
+        hub.ask(DEFAULT, "config.json", PINNED[DEFAULT])
     except CheckpointError as error:
         rest = "The default checkpoint is in the cache, whole." if whole else "Meanwhile mini-sst2 answers in its place."
         return Finding("Hub", f"{error} {rest}", not whole)
@@ -108,8 +108,9 @@ def _cached(cache: Path) -> Iterator[tuple[str, Path]]:
 def _looked_through(name: str, folder: Path) -> Finding:
     """A checkpoint read from end to end: hashes where the cache states them, every tensor, every number, one answer."""
     for file in (folder / file for file in FILES):
-        if file.is_symlink() and hub.STATED_HASH.fullmatch(stated := file.readlink().name) and not hub._is_whole(file, stated):
-            return Finding(name, f"{file} is damaged; it is fetched again when it is next used, or by `minibert fetch`.", True)
+        stated = file.readlink().name if file.is_symlink() else ""
+        if hub.STATED_HASH.fullmatch(stated) and file.exists() and (damage := hub.damage_of(file, stated)):
+            return Finding(name, f"{file} is damaged: {damage}; it is fetched again when it is next used.", True)
     try:
         try:
             model: DistilBertForSequenceClassification | DistilBertModel = read_model(folder, DistilBertForSequenceClassification)

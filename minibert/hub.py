@@ -54,7 +54,7 @@ def fetch(
     pins = dict.fromkeys(names, "") if pinned is None else {name: pinned[name] for name in names if name in pinned}
     for name in names:
         if name not in pins and (stray := _in_cache(repo, name, commit)):
-            call(lambda stray=stray: _remove(stray, "", "is not among this commit's files"), repo, commit)
+            call(partial(_remove, stray, "", "is not among this commit's files"), repo, commit)
     cached = {name: _cached(repo, name, commit, pin) for name, pin in pins.items()}
     complete = all(any(cached.get(name) for name in group) for group in required)
     if not complete or not all(cached[name] or _is_known_to_lack(repo, name, commit) for name in optional if name in pins):
@@ -80,8 +80,8 @@ def _cached(repo: str, name: str, commit: str, pin: str = "") -> Path | None:
         elif path.is_symlink():  # a commit's folder holds links to files that are named by their hashes
             stated = path.readlink().name
         else:  # without links the name is lost
-            stated = str(patiently(lambda: _ask(repo, name, commit)).etag)
-        if not (damage := _damage(path, stated)):
+            stated = str(patiently(lambda: ask(repo, name, commit)).etag)
+        if not (damage := damage_of(path, stated)):
             return path
     except FileNotFoundError:  # another process has found it damaged
         return _download(repo, name, commit, pin)
@@ -120,7 +120,7 @@ def _try_to_download(repo: str, name: str, revision: str, pin: str, began: float
 
     size = None
     try:
-        answer = _ask(repo, name, revision)
+        answer = ask(repo, name, revision)
         stated, size = str(answer.etag), answer.size
         if not STATED_HASH.fullmatch(stated):
             raise CheckpointError(
@@ -143,7 +143,7 @@ def _try_to_download(repo: str, name: str, revision: str, pin: str, began: float
     except GivenUp:
         _free(repo, stated)
         raise
-    if damage := call(lambda: _damage(path, stated), repo, revision):
+    if damage := call(lambda: damage_of(path, stated), repo, revision):
         _unlink(path)
         raise Damaged(f"{name} of {repo} arrived damaged: {damage}; run the command again, or check the proxy and HF_ENDPOINT.")
     return path
@@ -165,7 +165,7 @@ def _commit_of(repo: str, names: tuple[str, ...], revision: str) -> str:
     raise _lacks(repo, names, revision)
 
 
-def _ask(repo: str, name: str, revision: str) -> "HfFileMetadata":
+def ask(repo: str, name: str, revision: str) -> "HfFileMetadata":
     """One short question: which commit, which hash, which size."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -176,7 +176,7 @@ def _ask(repo: str, name: str, revision: str) -> "HfFileMetadata":
     return answer
 
 
-def _damage(path: Path, stated: str) -> str:
+def damage_of(path: Path, stated: str) -> str:
     """What is wrong with a file, if anything; the hash is sha256 (64 digits) or git's blob sha1 (40 digits)."""
     with path.open("rb") as file:
         if file.read(len(LFS_POINTER)) == LFS_POINTER:  # whole, perhaps, and yet not what it stands for
@@ -204,7 +204,7 @@ def _remove(path: Path, stated: str, reason: str) -> None:
     with suppress(FileNotFoundError):
         try:
             with WeakFileLock(lock, timeout=client.TIMEOUT):
-                if not _damage(path, stated):
+                if not damage_of(path, stated):
                     return
                 _unlink(path)
         except TimeoutError:

@@ -12,7 +12,7 @@ from loopback import COMMIT, LoopbackHub
 from safetensors.torch import load_file, save_file
 from test_cli import environment
 
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, doctor, hub
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, client, doctor
 from minibert.fast import why_not
 
 REPO = "some/model"
@@ -21,7 +21,7 @@ REPO = "some/model"
 @pytest.fixture
 def server(files, tmp_path, monkeypatch):
     """A Hub on this machine, whose one repository is the default checkpoint here."""
-    monkeypatch.setattr(hub, "TIMEOUT", 1.0)
+    monkeypatch.setattr(client, "TIMEOUT", 1.0)
     monkeypatch.setattr(doctor, "DEFAULT", REPO)
     monkeypatch.setattr(doctor, "PINNED", {REPO: COMMIT})
     with LoopbackHub({REPO: files}) as server:
