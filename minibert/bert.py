@@ -13,12 +13,12 @@ What makes a DistilBERT a *distilled* BERT is not here but in its weights: half 
 the whole (Sanh et al. 2019, arXiv 1910.01108). The names are BERT's (Devlin et al. 2018, arXiv 1810.04805).
 """
 
-import json
 from pathlib import Path
 
 from torch import Tensor
 
 from .config import DistilBertConfig
+from .files import read_json, short
 from .model import LAYER_NORM_EPS
 
 SIZES = {  # BERT's name -> DistilBERT's
@@ -48,14 +48,17 @@ OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm
 
 
 def read_config(path: Path) -> DistilBertConfig:
-    """BERT's config.json in DistilBERT's words. Raises ValueError where the two architectures would not compute alike."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    """BERT's config.json in DistilBERT's words.
+
+    Raises OSError where it cannot be read, ValueError where the two architectures would not compute alike.
+    """
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; wanted an object with the model's sizes.")
     wanted = {"model_type": "bert", "layer_norm_eps": LAYER_NORM_EPS, "position_embedding_type": "absolute", "is_decoder": False}
     for key, value in wanted.items():
         if values.get(key, value if key != "model_type" else None) != value:
-            raise ValueError(f"{path}: {key} is {values.get(key)!r}; a DistilBERT has {value!r}.")
+            raise ValueError(f"{path}: {key} is {short.repr(values.get(key))}; a DistilBERT has {value!r}.")
     config = {ours: values[theirs] for theirs, ours in SIZES.items() if theirs in values}
     return DistilBertConfig.from_dict({"model_type": "distilbert", **config})
 
@@ -63,7 +66,7 @@ def read_config(path: Path) -> DistilBertConfig:
 def fold(bert: dict[str, Tensor]) -> dict[str, Tensor]:
     """BERT's tensors under DistilBERT's names, token types folded in, pooler and pre-training head dropped.
 
-    Raises KeyError where there are no token types or no positions.
+    Raises KeyError where there are no token types or no positions, ValueError for tensors that cannot be folded.
     """
     tensors = {}
     for name, tensor in bert.items():
@@ -72,12 +75,24 @@ def fold(bert: dict[str, Tensor]) -> dict[str, Tensor]:
             name = name.replace(old, new)
         if name.startswith(("pooler.", "cls.")) or name == "embeddings.position_ids":
             continue
-        if name.startswith("encoder.layer."):
+        if name.startswith("encoder.layer.") and name.count(".") >= 4:
             _, _, number, rest = name.split(".", 3)
             module, part = rest.rsplit(".", 1)
             name = f"transformer.layer.{number}.{MODULES.get(module, module)}.{part}"
+        if name in tensors:
+            raise ValueError(f"the tensor {name} is there twice, under two names of BERT's; wanted it once.")
         tensors[name] = tensor
+    _check_tables(tensors)
     first_sentence = tensors.pop("embeddings.token_type_embeddings.weight")[0]      # (dim)
     positions = tensors["embeddings.position_embeddings.weight"]                    # (positions, dim)
     tensors["embeddings.position_embeddings.weight"] = positions + first_sentence   # (positions, dim)
     return tensors
+
+
+def _check_tables(tensors: dict[str, Tensor]) -> None:
+    types, positions = (tensors[f"embeddings.{kind}_embeddings.weight"].shape for kind in ("token_type", "position"))
+    if len(types) != 2 or types[0] == 0 or types[1:] != positions[1:]:
+        raise ValueError(
+            f"token_type_embeddings has shape {tuple(types)} and position_embeddings {tuple(positions)}; "
+            "wanted two tables of vectors of one length."
+        )

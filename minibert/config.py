@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .files import read_json
+from .files import read_json, short
 
 MAX_PARAMETERS = 1_000_000_000  # 4 GB in float32, fifteen times DistilBERT: whatever is larger is a mistake
 MAX_LAYERS = 1_000  # however small each is, a stack takes time to build
@@ -54,7 +54,9 @@ class DistilBertConfig:
         for name in SIZES:
             size = getattr(self, name)
             if type(size) is not int or size < 1:
-                raise ValueError(f"config: {name} is {size!r}; a size is a positive integer.")
+                raise ValueError(f"config: {name} is {short.repr(size)}; a size is a positive integer.")
+            if size > MAX_PARAMETERS:  # and before it is multiplied: JSON knows integers of any length
+                raise ValueError(f"config: {name} is {short.repr(size)}; minibert builds at most {MAX_PARAMETERS:,} parameters.")
         if self.n_layers > MAX_LAYERS:
             raise ValueError(f"config: n_layers is {self.n_layers:,}; minibert builds at most {MAX_LAYERS:,} blocks.")
         if self.dim % self.n_heads:
@@ -63,25 +65,29 @@ class DistilBertConfig:
                 "the heads share the dimensions equally."
             )
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"config: activation is {self.activation!r}; minibert knows {' and '.join(ACTIVATIONS)}.")
+            raise ValueError(f"config: activation is {short.repr(self.activation)}; minibert knows {' and '.join(ACTIVATIONS)}.")
         for name in RATES:
             rate = getattr(self, name)
             if type(rate) not in (int, float) or not 0 <= rate < 1:
-                raise ValueError(f"config: {name} is {rate!r}; a dropout is a probability from 0 up to, not at, 1.")
+                raise ValueError(f"config: {name} is {short.repr(rate)}; a dropout is a probability from 0 up to, not at, 1.")
         if type(self.initializer_range) not in (int, float) or not 0 < self.initializer_range < 1:
-            raise ValueError(f"config: initializer_range is {self.initializer_range!r}; wanted a number between 0 and 1.")
+            given = short.repr(self.initializer_range)
+            raise ValueError(f"config: initializer_range is {given}; wanted a number between 0 and 1.")
         if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
-                f"config: pad_token_id is {self.pad_token_id!r}; wanted an id of the vocabulary, "
+                f"config: pad_token_id is {short.repr(self.pad_token_id)}; wanted an id of the vocabulary, "
                 f"from 0 to {self.vocab_size - 1}."
             )
         if not isinstance(self.id2label, dict) or not all(type(key) is int for key in self.id2label):
-            raise ValueError(f"config: id2label is {self.id2label!r}; wanted {LABELS_EXAMPLE}.")
+            raise ValueError(f"config: id2label is {short.repr(self.id2label)}; wanted {LABELS_EXAMPLE}.")
         if not self.id2label or sorted(self.id2label) != list(range(len(self.id2label))):
-            raise ValueError(f"config: id2label has the keys {list(self.id2label)}; wanted 0, 1, 2 and so on without a gap.")
+            keys = short.repr(list(self.id2label))
+            raise ValueError(f"config: id2label has the keys {keys}; wanted 0, 1, 2 and so on without a gap.")
         names = list(self.id2label.values())
         if not all(type(name) is str for name in names) or len(set(names)) < len(names):
-            raise ValueError(f"config: id2label names the classes {names}; wanted a different string for each.")
+            raise ValueError(f"config: id2label names the classes {short.repr(names)}; wanted a different string for each.")
+        if not all(name.isprintable() for name in names):  # a line end, or a code that a terminal obeys
+            raise ValueError(f"config: id2label names the classes {short.repr(names)}; wanted names that can be printed.")
         if self.parameter_count > MAX_PARAMETERS:
             raise ValueError(
                 f"config: these sizes make {self.parameter_count:,} parameters; minibert builds at most {MAX_PARAMETERS:,}."
@@ -126,10 +132,10 @@ class DistilBertConfig:
         kind = values.get("model_type")
         if kind != "distilbert":
             hint = "; scripts/import_bert.py turns a BERT into a DistilBERT" if kind == "bert" else ""
-            raise ValueError(f"config: model_type is {kind!r}; minibert reads 'distilbert'{hint}.")
+            raise ValueError(f"config: model_type is {short.repr(kind)}; minibert reads 'distilbert'{hint}.")
         if values.get("problem_type") not in (None, "single_label_classification"):
             raise ValueError(
-                f"config: problem_type is {values['problem_type']!r}; minibert's head picks one label of several "
+                f"config: problem_type is {short.repr(values['problem_type'])}; minibert's head picks one label of several "
                 "('single_label_classification')."
             )
         settings: dict[str, Any] = {}
@@ -137,12 +143,13 @@ class DistilBertConfig:
             alias = ALIASES.get(name, name)
             given = {key: values[key] for key in (name, alias) if key in values}
             if len(given) == 2 and values[name] != values[alias]:
-                raise ValueError(f"config: {alias} is {values[alias]!r}, but {name} was given as {values[name]!r}.")
+                one, other = short.repr(values[alias]), short.repr(values[name])
+                raise ValueError(f"config: {alias} is {one}, but {name} was given as {other}.")
             if given:
                 settings[name] = next(iter(given.values()))
         if isinstance(labels := settings.get("id2label"), dict):  # JSON has no numbers for keys
             if not all(LABEL_NUMBER.fullmatch(str(key)) for key in labels):
-                raise ValueError(f"config: id2label is {labels!r}; wanted {LABELS_EXAMPLE}.")
+                raise ValueError(f"config: id2label is {short.repr(labels)}; wanted {LABELS_EXAMPLE}.")
             settings["id2label"] = {int(key): name for key, name in labels.items()}
         return cls(**settings)
 

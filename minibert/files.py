@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import reprlib
+import stat
 import threading
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
@@ -11,14 +13,85 @@ from typing import Any, BinaryIO
 
 Content = bytes | Callable[[BinaryIO], object]  # what a file is to hold, or what writes it into the file, once that is open
 PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})-\d+\.part", re.DOTALL)  # the number after the dash is the thread's
+LARGEST = 64 * 2**20  # bytes of a config or a vocabulary; those of the largest BERTs have a tenth of it
+
+short = reprlib.Repr()  # what came, for an error: enough of it to be known again, however long or deep it is
+short.maxlist, short.maxdict, short.maxstring, short.maxother = 20, 20, 80, 80
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """The path of a file in a checkpoint's folder, where nothing may be, but nothing that belongs to somebody else.
+
+    A checkpoint comes from outside, and a link in it may lead to any file of this machine. So a link has to end in the
+    same folder or, where the folder is a commit in the Hub's cache, in that cache's store. The folder itself may be a link.
+
+    Raises ValueError, in one sentence, for a link that ends elsewhere or nowhere, OSError where nobody may look.
+    """
+    path = folder / name
+    try:
+        if not stat.S_ISLNK(path.lstat().st_mode):
+            return path
+    except FileNotFoundError:
+        return path
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    link = f"{path} is a link to {os.readlink(path)}"
+    try:
+        target = Path(os.path.realpath(path, strict=True))
+    except OSError as error:
+        raise ValueError(f"{link}, where nothing is to be had ({error.strerror}); copy the file itself here.") from error
+    home = Path(os.path.realpath(folder))
+    places = [home]
+    if home.parent.name == "snapshots" and home.parents[1].name.startswith("models--"):
+        places += [home.parents[1] / "blobs", home.parents[2] / "blobs"]  # the repository's own, and what several share
+    if not any(target.is_relative_to(place) for place in places):
+        raise ValueError(f"{link}, outside of the checkpoint, and is not followed; copy the file itself here.")
+    return path
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Opens what is a file and nothing else: a pipe would be waited for, a device may have no end.
+
+    Raises OSError where it cannot be had, ValueError for another kind, each in one sentence.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    raise ValueError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'}; wanted a plain file.")
+
+
+def read_small(path: Path) -> bytes:
+    """The content of a config or a vocabulary. Raises OSError where it cannot be read, ValueError for what can be none."""
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            raise ValueError(f"{path} has {size:,} bytes; a checkpoint's has {LARGEST:,} at most. Fetch it again.")
+        try:
+            return file.read()
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises OSError where it cannot be read, ValueError in one sentence where it is no JSON."""
+    content = read_small(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=no_key_twice)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); fetch it again.") from error
+
+
+def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Of a key given twice, Python takes the last value and other programs the first: ValueError here."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {short.repr(key)} is there twice")
+        found[key] = value
+    return found
 
 
 def write_atomically(path: str | Path, content: Content) -> None:
@@ -103,3 +176,8 @@ def _unwritten(path: str | Path, reason: str) -> OSError:
     return OSError(
         f"{str(path)!r} cannot be written ({reason}); wanted a file in a folder that is there, may be written to and has room."
     )
+
+
+def _unreadable(path: Path, error: OSError) -> OSError:
+    """The same kind of error, as a sentence."""
+    return type(error)(f"{path} cannot be read ({error.strerror}); wanted a file that is there and that you may read.")

@@ -81,7 +81,7 @@ class DistilBertTokenizer:
 
         Raises OSError where a file cannot be read, ValueError in one sentence where it does not hold what it should.
         """
-        return cls(read_vocabulary(Path(folder)), read_settings(Path(folder) / "tokenizer_config.json"))
+        return cls(read_vocabulary(Path(folder)), read_settings(Path(folder)))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `vocab.txt` and `tokenizer_config.json`, from which minibert and transformers make this tokenizer.

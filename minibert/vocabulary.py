@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import read_json
+from .files import own_file, read_json, read_small, short
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -14,21 +14,22 @@ NO_LIMIT = 10**30  # what transformers writes as model_max_length where there is
 SETTINGS = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True, "model_max_length": 512}
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
     """`tokenizer_config.json`: the settings that change ids, the rest is for other programs; BERT's own where it is absent.
 
     Raises OSError where the file cannot be read, ValueError in one sentence where it makes no sense.
     """
+    path = own_file(folder, "tokenizer_config.json")
     values = _read_object(path) if path.exists() else {}
     settings = SETTINGS | {name: values[name] for name in SETTINGS if name in values}
     for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         if type(settings[name]) is not bool and not (name == "strip_accents" and settings[name] is None):
-            raise ValueError(f"{path}: {name} is {settings[name]!r}; wanted true or false.")
+            raise ValueError(f"{path}: {name} is {short.repr(settings[name])}; wanted true or false.")
     length = settings["model_max_length"]
     if type(length) is float and 1e9 < length < math.inf:  # 1e30, as JSON may spell "no limit"
         length = settings["model_max_length"] = int(length)
     if type(length) is not int or length < 3:
-        raise ValueError(f"{path}: model_max_length is {length!r}; wanted a number of tokens.")
+        raise ValueError(f"{path}: model_max_length is {short.repr(length)}; wanted a number of tokens.")
     return settings
 
 
@@ -38,32 +39,39 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     Of a tokenizer.json only the vocabulary is taken, as transformers does: the steps are the same for every BERT.
     Raises OSError where the file cannot be read, ValueError in one sentence where it holds no whole vocabulary.
     """
-    path = folder / "tokenizer.json"
+    path = own_file(folder, "tokenizer.json")
     if path.exists():
-        values = _read_object(path)
-        model = values.get("model")
-        if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-            raise ValueError(f"{path} holds no WordPiece vocabulary; wanted a BERT's tokenizer.")
-        vocabulary: dict[str, int] = model["vocab"]
-        for token in values.get("added_tokens") or []:
-            if not isinstance(token, dict) or token.get("content") not in vocabulary:
-                raise ValueError(f"{path} adds {token} to its vocabulary; minibert reads the vocabulary alone.")
-        if sorted(vocabulary.values(), key=str) != sorted(range(len(vocabulary)), key=str):
-            raise ValueError(f"{path} numbers its {len(vocabulary)} tokens with gaps; wanted the ids 0 to {len(vocabulary) - 1}.")
+        vocabulary = _of_json(path)
     else:
-        path = folder / "vocab.txt"
+        path = own_file(folder, "vocab.txt")
+        if not path.exists():
+            raise FileNotFoundError(f"{folder} has no vocab.txt and no tokenizer.json; a checkpoint needs one of them.")
         try:
-            words = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
+            words = read_small(path).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 ({error}); fetch it again.") from error
         vocabulary = {word: index for index, word in enumerate(words)}
         if len(vocabulary) < len(words):
             twice = next(word for index, word in enumerate(words) if vocabulary[word] != index)
-            raise ValueError(f"{path} has {twice!r} twice; a vocabulary has each token once. Fetch it again.")
+            raise ValueError(f"{path} has {short.repr(twice)} twice; a vocabulary has each token once. Fetch it again.")
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing:
         raise ValueError(f"{path} has no {missing[0]}; a DistilBERT vocabulary has {', '.join(SPECIAL_TOKENS)}.")
     return vocabulary
+
+
+def check_vectors(vocabulary: dict[str, int], vectors: int) -> None:
+    """Raises ValueError where a model with that many word vectors was not made for this vocabulary.
+
+    An id means the same word to both only where both are of one checkpoint, and the number gives most others away.
+    """
+    words = len(vocabulary)
+    if words != vectors:
+        trouble = "the last words have no vector" if words > vectors else "words that are missing would be read as others"
+        raise ValueError(
+            f"the vocabulary has {words:,} words and the model {vectors:,} word vectors, so {trouble}; take vocab.txt from "
+            "the model's own checkpoint or, where its vectors are padded, add lines such as [unused0] at the end."
+        )
 
 
 def build(vocabulary: dict[str, int], settings: dict[str, Any]) -> "Tokenizer":
@@ -86,6 +94,29 @@ def build(vocabulary: dict[str, int], settings: dict[str, Any]) -> "Tokenizer":
     )
     core.add_special_tokens(list(SPECIAL_TOKENS))  # in a text, they are not cut into pieces
     return core
+
+
+def _of_json(path: Path) -> dict[str, int]:
+    """The vocabulary of a tokenizer.json."""
+    values = _read_object(path)
+    model = values.get("model")
+    if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
+        raise ValueError(f"{path} holds no WordPiece vocabulary; wanted a BERT's tokenizer.")
+    vocabulary: dict[str, int] = model["vocab"]
+    if not all(type(index) is int for index in vocabulary.values()):
+        raise ValueError(f"{path} numbers its tokens with something else than whole numbers; fetch it again.")
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError(f"{path} numbers its {len(vocabulary)} tokens with gaps; wanted the ids 0 to {len(vocabulary) - 1}.")
+    try:
+        "".join(vocabulary).encode()
+    except UnicodeEncodeError as error:  # JSON can spell half a character, UTF-8 cannot
+        raise ValueError(f"{path} has a token with half a character in it ({error}); fetch it again.") from error
+    added = values.get("added_tokens") or []
+    for token in added if isinstance(added, list) else [added]:
+        content, index = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
+        if not isinstance(content, str) or content not in vocabulary or index not in (None, vocabulary[content]):
+            raise ValueError(f"{path} adds {short.repr(token)} to its vocabulary; minibert reads the vocabulary alone.")
+    return vocabulary
 
 
 def _read_object(path: Path) -> dict[str, Any]:
