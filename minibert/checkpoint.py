@@ -9,9 +9,9 @@
 Pickles (`pytorch_model.bin`) are never read: reading one can run any code that is in it.
 """
 
-import difflib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +24,9 @@ from torch.overrides import TorchFunctionMode
 from . import hub
 from .client import CheckpointError, HubUnreachable
 from .config import DistilBertConfig
-from .files import Content, write_together
+from .files import Content, own_file, write_together
 from .model import DistilBertForSequenceClassification, DistilBertModel
+from .tensors import FLOATS, HEAD, MASKED_LANGUAGE_HEAD, POSITION_NUMBERS, check_finite, check_fit, read_tensors, shown
 from .tokenizer import DistilBertTokenizer
 
 __all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
@@ -49,11 +50,6 @@ TOKENIZER_SETTINGS = ("tokenizer_config.json",)
 
 # And no others; in the order in which an old checkpoint goes where a new one takes its place.
 FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
-
-LINEAR = ("weight", "bias")
-HEAD = {f"{layer}.{part}" for layer in ("pre_classifier", "classifier") for part in LINEAR}
-MASKED_LANGUAGE_HEAD = {f"vocab_{layer}.{part}" for layer in ("transform", "layer_norm", "projector") for part in LINEAR}
-POSITION_NUMBERS = {"distilbert.embeddings.position_ids", "embeddings.position_ids"}  # 0, 1, 2 ..., which old files carry
 
 Model = TypeVar("Model", DistilBertModel, DistilBertForSequenceClassification)
 
@@ -100,7 +96,8 @@ class AutoModelForSequenceClassification:
         new_head  names of labels, to start training from a base model: the head is drawn anew from
                   N(0, initializer_range) with biases 0, a head in the file is left aside. Nothing else is initialised.
 
-        Raises CheckpointError, in one sentence that names the tensor, where file and model do not fit.
+        The file is mapped: put another in its place by a rename, as save_pretrained does, never change it while the model lives
+        (see read_tensors). Raises CheckpointError, in one sentence that names the tensor, where file and model do not fit.
         """
         folder = locate(where, revision, tokenizer=False).folder
         return read_model(folder, DistilBertForSequenceClassification, dtype, new_head)
@@ -129,7 +126,11 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
         raise CheckpointError("the checkpoint's name is empty; wanted a folder, a Hub id or the name of one that ships.")
     shipped = bundled()
     folder = shipped.get(name) or Path(os.path.expanduser(where))
-    if name in shipped or folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise CheckpointError(f"{name} cannot be looked at ({error.strerror}); wanted a folder that you may read.") from error
+    if name in shipped or is_folder:
         if revision is not None:
             raise CheckpointError(f"{name} is a folder, and revision={revision!r} is for the Hub; leave it out.")
         return Checkpoint(folder, name)
@@ -148,8 +149,6 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
 
 def read_tokenizer(folder: Path) -> DistilBertTokenizer:
     """The tokenizer in a folder. Raises CheckpointError."""
-    if not any((folder / name).exists() for name in VOCABULARY[0]):
-        raise CheckpointError(f"{folder} has no vocab.txt and no tokenizer.json; a checkpoint needs one of them.")
     try:
         return DistilBertTokenizer.from_folder(folder)
     except (OSError, ValueError) as error:
@@ -160,18 +159,18 @@ def read_model(
     folder: Path, kind: type[Model], dtype: torch.dtype = torch.float32, new_head: Sequence[str] | None = None
 ) -> Model:
     """The model in a folder, filled strictly; see AutoModelForSequenceClassification. Raises CheckpointError."""
-    if dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+    if dtype not in FLOATS:
         raise ValueError(f"dtype is {dtype!r}; wanted torch.float32 or another floating-point dtype of torch.")
     if isinstance(new_head, str):
         raise TypeError(f"new_head is {new_head!r}; wanted a list with the name of each label.")
-    path = folder / "model.safetensors"
-    if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
-        raise CheckpointError(
-            f"{folder} has {pickles[0].name} but no model.safetensors; minibert reads no pickles. "
-            "Load it with transformers where you trust it, and save it again."
-        )
     try:
-        config = DistilBertConfig.from_json(folder / "config.json")
+        path = own_file(folder, "model.safetensors")
+        if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
+            raise CheckpointError(
+                f"{folder} has {pickles[0].name} but no model.safetensors; minibert reads no pickles. "
+                "Load it with transformers where you trust it, and save it again."
+            )
+        config = DistilBertConfig.from_json(own_file(folder, "config.json"))
         if new_head is not None:
             config = replace(config, id2label=dict(enumerate(new_head)))
     except FileNotFoundError as error:
@@ -183,8 +182,8 @@ def read_model(
     aside = POSITION_NUMBERS | (MASKED_LANGUAGE_HEAD | HEAD if kind is DistilBertModel or new_head is not None else set())
     names = {name: _name_in(kind, name) for name in tensors if name not in aside}
     if len(set(names.values())) < len(names):
-        twice = next(name for name in names.values() if list(names.values()).count(name) > 1)
-        raise CheckpointError(f"{path} has {twice} twice, with and without the prefix distilbert.; wanted it once.")
+        [(twice, _)] = Counter(names.values()).most_common(1)
+        raise CheckpointError(f"{path} has {shown(twice)} twice, with and without the prefix distilbert.; wanted it once.")
     tensors = {names[name]: tensors[name] for name in names}
 
     with _SkipInitialisation():
@@ -192,6 +191,7 @@ def read_model(
     if new_head is not None:
         tensors |= _new_head(config)
     check_fit(model, tensors, path)
+    check_finite({name: tensors[name] for name in tensors if name.startswith(_before_relu(config))}, path)
     model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
     return model.eval()
 
@@ -236,6 +236,16 @@ def _name_in(kind: type[nn.Module], name: str) -> str:
     return "distilbert." + name if name.startswith(("embeddings.", "transformer.")) else name
 
 
+def _before_relu(config: DistilBertConfig) -> tuple[str, ...]:
+    """How the names of tensors begin in which minus infinity would leave no trace: a ReLU or the softmax makes 0 of it.
+
+    What is no finite number anywhere else makes NaN of the scores, and is found there. To look through all weights would read
+    all of the file, which is mapped so that it need not be read at once.
+    """
+    blocks = [f"distilbert.transformer.layer.{n}.ffn.lin1." for n in range(config.n_layers) if config.activation == "relu"]
+    return ("pre_classifier.", "classifier.", *blocks)
+
+
 def _new_head(config: DistilBertConfig) -> dict[str, Tensor]:
     """A head to train: N(0, initializer_range) weights from torch's seed, biases 0, as BERT's authors start theirs."""
     pre_classifier = torch.empty(config.dim, config.dim).normal_(std=config.initializer_range)
@@ -246,50 +256,3 @@ def _new_head(config: DistilBertConfig) -> dict[str, Tensor]:
         "classifier.weight": classifier,
         "classifier.bias": torch.zeros(config.num_labels),
     }
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, mapped into memory: a page is read when it is first used."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no model.safetensors; wanted a checkpoint's folder.") from error
-    except (SafetensorError, OSError) as error:
-        remedy = "fetch it again"
-        if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(b"version https://git-lfs"):
-            remedy = "it is a Git LFS pointer: run `git lfs pull` where it came from"
-        raise CheckpointError(f"{path} is no whole safetensors file ({error}); {remedy}.") from error
-    return tensors
-
-
-def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Each parameter has its tensor, each tensor its parameter, of one shape and a floating-point type."""
-    wanted = model.state_dict()
-    missing = [name for name in wanted if name not in tensors]
-    extra = [name for name in tensors if name not in wanted]
-    if set(missing) == HEAD and set(extra) <= MASKED_LANGUAGE_HEAD:
-        raise CheckpointError(
-            f"{path} is a base model without a classification head (no {missing[0]}); "
-            'use AutoModel, or train a head: new_head=["NEGATIVE", "POSITIVE"].'
-        )
-    if missing:
-        alike = difflib.get_close_matches(missing[0], extra, n=1)
-        hint = f" It has {alike[0]}, which looks like a rename." if alike else ""
-        raise CheckpointError(f"{path} lacks {missing[0]}{_and_more(missing)}, which config.json's model needs.{hint}")
-    if extra:
-        raise CheckpointError(f"{path} has {extra[0]}{_and_more(extra)}, for which config.json's model has no place.")
-    for name, parameter in wanted.items():
-        tensor = tensors[name]
-        if tensor.shape != parameter.shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}; config.json's model wants {tuple(parameter.shape)}."
-            )
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"{path}: {name} has dtype {tensor.dtype}; weights are floating-point numbers.")
-
-
-def _and_more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

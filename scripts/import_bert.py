@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 from minibert.bert import fold, read_config
-from minibert.checkpoint import check_fit, locate, read_tensors, read_tokenizer, save_pretrained
+from minibert.checkpoint import locate, read_tokenizer, save_pretrained
+from minibert.files import own_file
 from minibert.model import DistilBertModel
+from minibert.tensors import FLOATS, check_finite, check_fit, read_tensors
+from minibert.vocabulary import check_vectors
 
 
 def main() -> None:
@@ -22,12 +25,16 @@ def main() -> None:
     args = parser.parse_args()
     try:
         folder = locate(args.where, args.revision).folder
-        model = DistilBertModel(read_config(folder / "config.json"))
+        model = DistilBertModel(read_config(own_file(folder, "config.json")))
         bert = read_tensors(folder / "model.safetensors")
-        tensors = fold({name: tensor.float() for name, tensor in bert.items()})  # half precision would round the sum
+        # Half precision would round the sum; what is no floating-point number is left for check_fit to refuse.
+        tensors = fold({name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in bert.items()})
         check_fit(model, tensors, folder / "model.safetensors")
+        check_finite(tensors, folder / "model.safetensors")
         model.load_state_dict(tensors)
-        save_pretrained(model, args.to, read_tokenizer(folder))
+        tokenizer = read_tokenizer(folder)
+        check_vectors(tokenizer.vocab, model.config.vocab_size)
+        save_pretrained(model, args.to, tokenizer)
     except KeyError as error:
         sys.exit(f"import_bert: {args.where} has no tensor {error}; wanted a BERT encoder.")
     except (OSError, ValueError) as error:

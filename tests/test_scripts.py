@@ -94,6 +94,38 @@ def test_the_names_of_berts_first_release_are_understood(bert, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
+    ("name", "tensor", "words"),
+    [
+        ("embeddings.token_type_embeddings.weight", torch.ones(2, 9), "token_type_embeddings has shape (2, 9)"),
+        ("embeddings.token_type_embeddings.weight", torch.ones(0, 12), "token_type_embeddings has shape (0, 12)"),
+        ("embeddings.token_type_embeddings.weight", torch.tensor(1.0), "token_type_embeddings has shape ()"),
+        ("embeddings.token_type_embeddings.weight", None, "has no tensor"),
+        ("bert.embeddings.LayerNorm.weight", torch.ones(12), "LayerNorm.weight is there twice"),
+        ("encoder.layer.0", torch.ones(12), "has encoder.layer.0, for which"),
+        ("encoder.layer.0.output.dense.bias", torch.ones(12, dtype=torch.int64), "has dtype torch.int64"),
+        ("encoder.layer.0.output.dense.bias", torch.full((12,), torch.inf), "ffn.lin2.bias holds NaN or infinity"),
+    ],
+)
+def test_a_bert_whose_tensors_cannot_be_folded_is_refused_by_name(bert, tmp_path, monkeypatch, name, tensor, words):
+    changed = load_file(bert[1] / "model.safetensors") | {name: tensor}
+    save_file({key: value for key, value in changed.items() if value is not None}, bert[1] / "model.safetensors")
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, import_bert, bert[1], "--to", tmp_path / "ours")
+    assert str(caught.value).startswith("import_bert: ") and words in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "ours").exists()
+
+
+def test_a_bert_whose_vocabulary_or_config_is_not_its_own_is_refused(bert, tmp_path, monkeypatch):
+    (bert[1] / "vocab.txt").write_text("\n".join(VOCABULARY[:-1]))
+    with pytest.raises(SystemExit, match="49 words and the model 50 word vectors"):
+        run(monkeypatch, import_bert, bert[1], "--to", tmp_path / "ours")
+    (bert[1] / "config.json").rename(tmp_path / "outside")
+    (bert[1] / "config.json").symlink_to(tmp_path / "outside")
+    with pytest.raises(SystemExit, match=r"config\.json is a link to .*, outside of the checkpoint"):
+        run(monkeypatch, import_bert, bert[1], "--to", tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05; a DistilBERT has 1e-12"),

@@ -1,0 +1,107 @@
+"""The tensors of a checkpoint's file, and whether they are the model's: each once, none missing, none left over.
+
+A safetensors file begins with the length of its header in 8 bytes, then comes the header, which is JSON and names each
+tensor with its dtype, its shape and its place, then the numbers. Nothing in it is ever run.
+"""
+
+import difflib
+import json
+import os
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .files import no_key_twice, open_plain, own_file, short
+from .hub import CheckpointError
+
+LARGEST_HEADER = 4 * 2**20  # bytes; 1,000 blocks, the most that config.py allows, have one of 2.4 million
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+LINEAR = ("weight", "bias")
+HEAD = {f"{layer}.{part}" for layer in ("pre_classifier", "classifier") for part in LINEAR}
+MASKED_LANGUAGE_HEAD = {f"vocab_{layer}.{part}" for layer in ("transform", "layer_norm", "projector") for part in LINEAR}
+POSITION_NUMBERS = {"distilbert.embeddings.position_ids", "embeddings.position_ids"}  # 0, 1, 2 ..., which old files carry
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, mapped into memory: a page is read when it is first used.
+
+    So the file must not be changed in place while they are in use. Where one is put in its stead by a rename, as
+    save_pretrained does, these tensors keep the old one. Where it is cut off, the next use of a page that is gone ends the
+    process with the signal SIGBUS, which no `except` can catch; the command line then says so (see sigbus.py).
+
+    Raises CheckpointError, in one sentence, for a file that is not whole, not the folder's own, or names a tensor twice.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        file = open_plain(own_file(path.parent, path.name))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} has no model.safetensors; wanted a checkpoint's folder.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(str(error)) from error
+    start = b""
+    try:
+        with file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or length > os.fstat(file.fileno()).st_size - 8:
+                raise ValueError("its header is cut off")
+            if length > LARGEST_HEADER:
+                raise ValueError(f"its header has {length:,} bytes, and {LARGEST_HEADER:,} is what minibert reads")
+            header = file.read(length)
+        tensors: dict[str, Tensor] = load_file(path)
+        json.loads(header, object_pairs_hook=no_key_twice)  # of a tensor that is named twice, load_file gives the last
+    except (SafetensorError, OSError, ValueError) as error:
+        remedy = "fetch it again"
+        if start == b"version ":
+            remedy = "it is a Git LFS pointer: run `git lfs pull` where it came from"
+        reason = repr(str(error)[:200])[1:-1]  # it may quote a name out of the file
+        raise CheckpointError(f"{path} is no whole safetensors file ({reason}); {remedy}.") from error
+    return tensors
+
+
+def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Each parameter has its tensor, each tensor its parameter, of one shape and a floating-point type."""
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    if set(missing) == HEAD and set(extra) <= MASKED_LANGUAGE_HEAD:
+        raise CheckpointError(
+            f"{path} is a base model without a classification head (no {missing[0]}); "
+            'use AutoModel, or train a head: new_head=["NEGATIVE", "POSITIVE"].'
+        )
+    if missing:
+        alike = difflib.get_close_matches(missing[0], islice(extra, 100), n=1)
+        hint = f" It has {shown(alike[0])}, which looks like a rename." if alike else ""
+        raise CheckpointError(f"{path} lacks {missing[0]}{_and_more(missing)}, which config.json's model needs.{hint}")
+    if extra:
+        raise CheckpointError(f"{path} has {shown(extra[0])}{_and_more(extra)}, for which config.json's model has no place.")
+    for name, parameter in wanted.items():
+        tensor = tensors[name]
+        if tensor.shape != parameter.shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}; config.json's model wants {tuple(parameter.shape)}."
+            )
+        if tensor.dtype not in FLOATS:
+            raise CheckpointError(f"{path}: {name} has dtype {tensor.dtype}; wanted {', '.join(map(str, FLOATS))}.")
+
+
+def check_finite(tensors: dict[str, Tensor], path: Path | str) -> None:
+    """Raises CheckpointError for the first tensor that holds NaN or an infinity. It reads all of them."""
+    for name, tensor in tensors.items():
+        # A sum takes a tenth of the time. With such a term it is no number either; without one, it can only be too large.
+        if not tensor.is_meta and not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity, and a weight is a finite number; fetch it again.")
+
+
+def shown(name: str) -> str:
+    """A name out of a file: one line, and not of any length."""
+    return short.repr(name)[1:-1]
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
