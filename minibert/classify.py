@@ -4,6 +4,7 @@
     classifier("I hate this so much!")        -> [{"label": "NEGATIVE", "score": 0.9994558095932007}]
 """
 
+import math
 import os
 import time
 import warnings
@@ -20,6 +21,7 @@ from .fast import fast as make_fast
 from .fast import why_not
 from .model import DistilBertForSequenceClassification
 from .tokenizer import BatchEncoding, DistilBertTokenizer, check_text
+from .vocabulary import check_vectors
 
 TASKS = ("sentiment-analysis", "text-classification")
 STAND_IN = "mini-sst2"  # the checkpoint that ships
@@ -71,7 +73,8 @@ def pipeline(
                 once enough texts have come to pay for it, unless you passed the model, which might change meanwhile
     batch_size, top_k   as in TextClassificationPipeline
 
-    Raises CheckpointError where the checkpoint cannot be had, ValueError or TypeError for arguments that make no sense.
+    Raises CheckpointError where the checkpoint cannot be had, ValueError where its vocabulary is not its model's, ValueError or
+    TypeError for arguments that make no sense.
     """
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; minibert does {' and '.join(map(repr, TASKS))}.")
@@ -125,6 +128,7 @@ class TextClassificationPipeline:
         batch_size: int | None = None,
         top_k: TopK = "best",
     ):
+        check_vectors(tokenizer.vocab, model.config.vocab_size)
         self.model = model.eval()
         self.quick: DistilBertForSequenceClassification | None = None
         self.fast_from: int | None = None
@@ -149,7 +153,8 @@ class TextClassificationPipeline:
 
         Where the reference is odd, this does what one would expect: an empty list gives an empty list, a tuple is a
         batch, any iterable works, top_k means the same here as in `pipeline`, and a top_k that is no positive
-        number is refused. Raises TypeError for what is no text, ValueError for a text that cannot be encoded.
+        number is refused. Raises TypeError for what is no text, ValueError for a text that cannot be encoded or of which the
+        model makes no finite numbers.
         """
         k = self.top_k if top_k == "as made" else _checked_top_k(top_k)
         size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
@@ -182,6 +187,11 @@ class TextClassificationPipeline:
             for rows in batches(lengths, self.batch_tokens) if size is None else [list(range(len(window)))]:
                 scores |= zip(rows, self._scores(_padded(encoded, rows, self.tokenizer.pad_token_id)), strict=True)
             for row in range(len(window)):
+                if not all(math.isfinite(score["score"]) for score in scores[row]):
+                    raise ValueError(
+                        f"text {start + row} has no scores: the model makes no finite numbers of it, so its weights hold NaN or "
+                        "infinity; fetch the checkpoint again."
+                    )
                 ranked = sorted(scores[row], key=lambda score: -score["score"])  # stable: of equals, the lower label first
                 yield ranked[0] if top_k == "best" else ranked[:top_k]
 

@@ -54,6 +54,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .model import BaseModelOutput, DistilBertForSequenceClassification, MultiHeadSelfAttention, Transformer, TransformerBlock
+from .tensors import check_finite
 
 FUSED_FROM = 128  # tokens from which fused attention wins on a CPU; measured: equal at 64, a third less time at 512
 
@@ -72,7 +73,8 @@ def fast(
     The result has the same modules and parameter names, and no gradients. Attention maps come out where model.py's own
     attention ran, below 128 tokens on a CPU, and are None elsewhere; its base model's last_hidden_state holds [CLS] alone
     unless hidden states are asked for. Where the processor or this PyTorch cannot pack (see why_not), a warning says so and
-    the Linear layers stay PyTorch's. Raises TypeError or ValueError for a model or a dtype that it cannot take.
+    the Linear layers stay PyTorch's. Raises TypeError or ValueError for a model or a dtype that it cannot take, CheckpointError
+    for attention weights that are no numbers.
     """
     if not isinstance(model, DistilBertForSequenceClassification):
         raise TypeError(f"model is a {type(model).__name__}; wanted a loaded DistilBertForSequenceClassification.")
@@ -97,6 +99,8 @@ def fast(
     quick = copy.deepcopy(model, shared).eval()  # new modules around the parameters that `shared` holds
     for module in list(quick.modules()):
         if type(module) is MultiHeadSelfAttention:
+            # The fused kernel takes a row of scores that are all -inf for one that is masked, and makes numbers of it.
+            check_finite(module.q_lin.state_dict(prefix="q_lin.") | module.k_lin.state_dict(prefix="k_lin."), "the model")
             module.__class__ = FusedAttention  # the same projections, another forward
         if not on_cpu or reason:
             continue

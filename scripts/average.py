@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
+from minibert.tensors import check_finite
+from minibert.vocabulary import check_vectors
 
 
 def main() -> None:
@@ -30,9 +32,13 @@ def main() -> None:
         if any(model.config != models[0].config for model in models):
             raise ValueError("the runs differ in config.json; wanted runs of one base model.")
         weights = [model.state_dict() for model in models]
+        for run, tensors in zip(args.runs, weights, strict=True):
+            check_finite(tensors, run)
         mean = {name: torch.stack([each[name] for each in weights]).mean(dim=0) for name in weights[0]}
         models[0].load_state_dict(mean)
-        save_pretrained(models[0].half(), args.to, AutoTokenizer.from_pretrained(args.runs[0]))
+        tokenizer = AutoTokenizer.from_pretrained(args.runs[0])
+        check_vectors(tokenizer.vocab, models[0].config.vocab_size)
+        save_pretrained(models[0].half(), args.to, tokenizer)
     except (OSError, ValueError) as error:
         sys.exit(f"average: {error}")
     except KeyboardInterrupt:

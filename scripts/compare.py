@@ -31,6 +31,7 @@ from minibert.learn.places import place_in_words
 from minibert.learn.side_by_side import side_by_side
 from minibert.learn.swap import parse, swap
 from minibert.model import DistilBertForSequenceClassification
+from minibert.vocabulary import check_vectors
 
 SENTENCES = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
 VERDICTS = {
@@ -207,6 +208,7 @@ def run(args: argparse.Namespace) -> bool:
     swaps = parse(args.swap)
     checkpoint = default_checkpoint() if args.model is None else locate(args.model)
     ours, tokenizer = read(checkpoint), read_tokenizer(checkpoint.folder)
+    check_vectors(tokenizer.vocab, ours.config.vocab_size)
     theirs, their_tokenizer, name = load_reference(args.against, checkpoint)
     for original, other in swaps.items():
         ours = swap(ours, original, other)

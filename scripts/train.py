@@ -32,6 +32,8 @@ from tqdm import tqdm
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
 from minibert.files import write_atomically
+from minibert.tensors import check_finite
+from minibert.vocabulary import check_vectors
 
 LABELS = ("NEGATIVE", "POSITIVE")
 Example = tuple[list[int], int]  # token ids and label
@@ -96,6 +98,8 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     tokenizer = AutoTokenizer.from_pretrained(args.base)
     model = AutoModelForSequenceClassification.from_pretrained(args.base, new_head=LABELS)
+    check_vectors(tokenizer.vocab, model.config.vocab_size)
+    check_finite(model.state_dict(), args.base)
     texts, labels = read_glue(args.data / "train.tsv")
     ids = tokenizer(texts, truncation=True, max_length=min(128, model.config.max_position_embeddings))["input_ids"]
     examples: list[Example] = list(zip(ids, labels, strict=True))

@@ -103,7 +103,7 @@ def compare(
     exact          compare with the reference in float64 rather than in float32
     labels         (batch) int64: compare the gradient of every parameter too, of the loss with these labels
 
-    Raises ValueError where the two have different sizes.
+    Raises ValueError where the two have different sizes, or the reference makes no finite numbers.
     """
     if ours.config.n_layers != theirs.config.n_layers:
         raise ValueError(
@@ -111,6 +111,8 @@ def compare(
         )
     ours_exact, theirs_exact = copy.deepcopy(ours).double(), copy.deepcopy(theirs).double()
     found, reference, rounded = run(ours, inputs, labels), run(theirs, inputs, labels), run(theirs_exact, inputs, labels)
+    if not reference["logits"][1].isfinite().all():
+        raise ValueError("the reference makes no finite numbers of these texts: its weights hold NaN or infinity; fetch it again.")
     if exact:
         reference, rounded = rounded, reference
     for name in [name for name in reference if name in found]:
