@@ -30,7 +30,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     args = _parser().parse_args(arguments)
     import torch  # noqa: F401  # every command needs it
 
+    from .sigbus import end_in_words
+
     _on_ctrl_c(signal.default_int_handler)
+    end_in_words()
     try:
         status = args.run(args) or 0
         sys.stdout.flush()
@@ -167,10 +170,10 @@ def _exercise(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> None:
     from .checkpoint import DEFAULT, FILES, CheckpointError, locate
-    from .files import write_together
+    from .files import own_file, write_together
 
     found = locate(DEFAULT if args.where is None else args.where, args.revision)
-    here = {name: found.folder / name for name in FILES if (found.folder / name).is_file()}
+    here = {name: path for name in FILES if (path := own_file(found.folder, name)).is_file()}
     if not {"config.json", "model.safetensors"} <= here.keys():
         raise CheckpointError(f"{found.folder} holds no checkpoint; wanted a config.json and a model.safetensors in it.")
     folder = found.folder
