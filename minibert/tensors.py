@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .client import CheckpointError
 from .files import no_key_twice, open_plain, own_file, short
-from .hub import CheckpointError
 
 LARGEST_HEADER = 4 * 2**20  # bytes; 1,000 blocks, the most that config.py allows, have one of 2.4 million
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
