@@ -61,7 +61,7 @@ def classify(args: argparse.Namespace) -> None:
             output = opened.enter_context(_open("--output", args.output, mode, "a file in a folder that is there"))
             left = _begin(output, args, texts, classifier)
         elif not args.json:
-            print(f"model: {classifier.name}")
+            print(f"model: {printable(classifier.name)}")
         count = left.texts
         try:
             with _progress(file, sys.stdout if output is None else output, left) as passed:
@@ -78,7 +78,8 @@ def classify(args: argparse.Namespace) -> None:
             raise ValueError(f"{error} {_counted(count, 'line')} of labels can be read in {args.output}.") from error
         if output is not None:
             there = f", and {left.texts:,} that had theirs before," if left.texts else ""
-            print(f"{_counted(count - left.texts, 'text')}{there} -> {printable(args.output)} (model: {classifier.name})")
+            place = f"{printable(args.output)} (model: {printable(classifier.name)})"
+            print(f"{_counted(count - left.texts, 'text')}{there} -> {place}")
 
 
 def _begin(output: FileIO, args: argparse.Namespace, texts: Iterator[Text], classifier: Any) -> Left:
