@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -341,9 +342,9 @@ def set_up(args: argparse.Namespace, folder: Path) -> Setting:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             checkpoint = locate(args.model or DEFAULT)
-        for file in checkpoint.folder.iterdir():  # links, since the peers put files of theirs beside these
+        for file in checkpoint.folder.iterdir():  # copies, since the peers put files of theirs beside these
             if file.is_file():
-                (folder / file.name).symlink_to(file.resolve())
+                shutil.copyfile(file, folder / file.name)
         weights = checkpoint.name
     except HubUnreachable:
         peers.random_weights(folder, SEED)
