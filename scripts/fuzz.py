@@ -166,7 +166,8 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="folder for the inputs that reached something new; by default not kept")
     args = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as name:
+    memory = Path("/dev/shm")  # on Linux; a disk takes longer to write a file than a reader to refuse it
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         folder = Path(name)
         corpus = args.corpus or folder / "corpus"
         corpus.mkdir(parents=True, exist_ok=True)
