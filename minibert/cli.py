@@ -4,6 +4,7 @@ What only one command needs is imported where it runs, PyTorch first of all: hel
 """
 
 import argparse
+import atexit
 import os
 import shutil
 import signal
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     from .sigbus import end_in_words
 
     _on_ctrl_c(signal.default_int_handler)
+    atexit.register(_on_ctrl_c, signal.SIG_IGN)  # by then it is over
     end_in_words()
     try:
         status = args.run(args) or 0
@@ -45,7 +47,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (OSError, ValueError, TypeError) as error:
         sys.stdout.flush()
         status = f"minibert: {_one_line(error)}"
-    _on_ctrl_c(signal.SIG_IGN)  # it is over
     sys.exit(status)
 
 
