@@ -82,14 +82,15 @@ def fold(bert: dict[str, Tensor]) -> dict[str, Tensor]:
         if name in tensors:
             raise ValueError(f"the tensor {name} is there twice, under two names of BERT's; wanted it once.")
         tensors[name] = tensor
-    _check_tables(tensors)
+    check_tables(tensors)
     first_sentence = tensors.pop("embeddings.token_type_embeddings.weight")[0]      # (dim)
     positions = tensors["embeddings.position_embeddings.weight"]                    # (positions, dim)
     tensors["embeddings.position_embeddings.weight"] = positions + first_sentence   # (positions, dim)
     return tensors
 
 
-def _check_tables(tensors: dict[str, Tensor]) -> None:
+def check_tables(tensors: dict[str, Tensor]) -> None:
+    """Raises ValueError where token types and positions are not tables, (types, dim) and (positions, dim), that can be added."""
     types, positions = (tensors[f"embeddings.{kind}_embeddings.weight"].shape for kind in ("token_type", "position"))
     if len(types) != 2 or types[0] == 0 or types[1:] != positions[1:]:
         raise ValueError(

@@ -66,7 +66,7 @@ def test_the_file_has_the_question_on_top_and_the_command_at_the_bottom_and_is_p
 def test_what_else_the_class_uses_of_its_module_is_imported_from_there():
     text = with_gap(Cut("minibert.model.Transformer.forward"))
     assert "from minibert.model import BaseModelOutput, TransformerBlock\n" in text
-    assert "from minibert.bert import MODULES, OLD_NAMES\n" in with_gap(FOLD)
+    assert "from minibert.bert import MODULES, OLD_NAMES, check_tables\n" in with_gap(FOLD)
 
 
 def test_what_the_gap_hands_on_is_what_the_rest_of_the_function_reads():
