@@ -36,7 +36,7 @@ from minibert.tensors import LARGEST_HEADER, check_fit, read_tensors
 FILES = ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json"]
 EACH_FILE = pytest.mark.parametrize("name", FILES)
 load = AutoModelForSequenceClassification.from_pretrained
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_an_odd_text_is_read_as_the_reference_reads_it(ours, theirs, text):
     assert found["label"] == wanted["label"] and math.isclose(found["score"], wanted["score"], abs_tol=ROUNDING)
 
 
-@settings(max_examples=40, deadline=None)  # a run of the model takes as long as the machine lets it
+@settings(max_examples=20, deadline=None)  # a run of the model takes as long as the machine lets it
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=12))
 def test_any_texts_have_a_label_and_a_probability_each(ours, texts):
     found = ours(texts, top_k=None)
