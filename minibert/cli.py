@@ -5,6 +5,7 @@ What only one command needs is imported where it runs, PyTorch first of all: hel
 
 import argparse
 import atexit
+import errno
 import os
 import shutil
 import signal
@@ -17,17 +18,40 @@ from typing import Any, BinaryIO, NoReturn
 from .texts import FORMS
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+UNWRITABLE = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs one command and exits: 0 when all went well, 1 after an error or for an answer that does not pass, 2 for a usage
     error, 130 after Ctrl-C.
     """
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
     _on_ctrl_c(lambda *_: os._exit(INTERRUPTED))  # not by an exception: in the middle of an import, it ends as another one
+    status: int | str
+    try:
+        try:
+            status = _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
+        _forget_what_is_printed()
+        status = 1
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except (OSError, ValueError, TypeError) as error:
+        sentence = _one_line(error)
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:  # of no file: a print
+            sentence = f"standard output cannot be written ({error.strerror}); wanted a terminal, a pipe, or a file that has room."
+            _forget_what_is_printed()
+        status = f"minibert: {sentence}"
+    sys.exit(status)
+
+
+def _run(arguments: list[str] | None) -> int:
     args = _parser().parse_args(arguments)
     import torch  # noqa: F401  # every command needs it
 
@@ -36,18 +60,26 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _on_ctrl_c(signal.default_int_handler)
     atexit.register(_on_ctrl_c, signal.SIG_IGN)  # by then it is over
     end_in_words()
-    try:
-        status = args.run(args) or 0
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except (OSError, ValueError, TypeError) as error:
-        sys.stdout.flush()
-        status = f"minibert: {_one_line(error)}"
-    sys.exit(status)
+    return args.run(args) or 0
+
+
+def _open_what_is_closed() -> None:
+    """Puts something in the place of a standard stream that was closed, as by `>&-`: a file opened later would come to lie there.
+
+    Writing to such a standard output fails, as it should; what would be told on standard error has nobody to hear it.
+    """
+    for number, way in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, way)  # it takes the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _forget_what_is_printed() -> None:
+    """Or else Python would try to print it once more as it ends, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _on_ctrl_c(handler: Any) -> None:
@@ -64,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         help="label texts as NEGATIVE or POSITIVE",
         description="Label texts; with neither TEXT nor --file, one text a line is read from standard input.",
     )
-    classify.add_argument("text", nargs="*", metavar="TEXT", help="a text to label")
+    classify.add_argument("text", nargs="*", type=_text, metavar="TEXT", help="a text to label")
     classify.add_argument("--file", metavar="FILE", help="a UTF-8 file: .jsonl, .csv or .tsv with --field, else one text a line")
     classify.add_argument("--field", metavar="NAME", help="the key or column that holds the text")
     classify.add_argument("--format", choices=FORMS, help="how to read it, whatever its name; standard input is lines by default")
@@ -95,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         help="show the model's source with the tensors of a text below each line",
         description="Show the model's own source and, below each line, the tensors that it makes of a text.",
     )
-    explain.add_argument("text", nargs="+", metavar="TEXT", help="one text, in quotes")
+    explain.add_argument("text", nargs="+", type=_text, metavar="TEXT", help="one text, in quotes")
     shape = explain.add_mutually_exclusive_group()
     shape.add_argument("--html", metavar="FILE", help="write it all as one page for a browser")
     shape.add_argument("--block", type=int, default=0, metavar="N", help="the block to show, counted from 0; by default the first")
@@ -213,6 +245,16 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
     return int(text)
+
+
+def _text(argument: str) -> str:
+    """An argument as it was typed; where the locale is not UTF-8, Python has put half characters in the place of its bytes."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeEncodeError:  # not from the command line
+        return argument
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not UTF-8") from error
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -16,7 +16,7 @@ PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})-\d+\.part", re.DOTALL) 
 LARGEST = 64 * 2**20  # bytes of a config or a vocabulary; those of the largest BERTs have a tenth of it
 
 short = reprlib.Repr()  # what came, for an error: enough of it to be known again, however long or deep it is
-short.maxlist, short.maxdict, short.maxstring, short.maxother = 20, 20, 80, 80
+short.maxlist, short.maxdict, short.maxstring, short.maxother = 20, 20, 40, 40
 
 
 def own_file(folder: Path, name: str) -> Path:
@@ -95,13 +95,14 @@ def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def write_atomically(path: str | Path, content: Content) -> None:
-    """Writes beside the file, then renames: a reader sees the old file or the new one, never half of it.
+    """Writes beside the file, then renames: a reader sees the old file or the new one, never half of it. A link is followed.
 
     Raises OSError, in one sentence.
     """
     if not Path(path).name:
         raise _unwritten(path, "it names no file")
-    _put(Path(path).parent, {Path(path).name: content})
+    real = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+    _put(real.parent, {real.name: content})
 
 
 def write_together(folder: Path, contents: Mapping[str, Content | None]) -> None:
@@ -127,6 +128,8 @@ def _put(folder: Path, contents: Mapping[str, Content | None]) -> None:
     name = ""
     try:
         for name, content in new.items():
+            if (folder / name).exists() and not (folder / name).is_file():  # a rename would put a file in a device's place
+                raise OSError("it is a folder, a pipe or a device")
             _write(parts[name], content)
         if len(contents) > 1:
             for name in contents:

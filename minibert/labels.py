@@ -1,6 +1,7 @@
 """The command `minibert classify`: texts from the command line, a file or a pipe; a line with the label of each."""
 
 import argparse
+import io
 import os
 import stat
 import sys
@@ -15,10 +16,13 @@ from typing import Any, BinaryIO
 
 import torch
 
-from .classify import pipeline
-from .results import Left, begin, go_on, line_of, write_line
+from .classify import TextClassificationPipeline, pipeline
+from .fast import why_not
+from .results import Left, begin, check_it_is_there, go_on, line_of, write_line
 from .texts import Text, form_of, read_texts
 from .tokenizer import check_text, printable
+
+ROUNDING = {"float32": 1e-4, "bfloat16": 0.03}  # of a score: by which other texts a text is padded with
 
 
 def classify(args: argparse.Namespace) -> None:
@@ -44,8 +48,7 @@ def classify(args: argparse.Namespace) -> None:
                 raise ValueError("there is no text, no --file and no standard input; give a TEXT.")
             file, form = sys.stdin.buffer, args.format or "lines"
         if file is not None:
-            if args.output is not None:
-                _check_not_the_input(args.output, file)
+            _check_not_the_input(args.output, file)
             texts = read_texts(file, "standard input" if args.file is None else args.file, form, args.field)
 
         dtype: torch.dtype = getattr(torch, args.dtype)
@@ -53,40 +56,56 @@ def classify(args: argparse.Namespace) -> None:
         if file is not None and file.isatty():
             print("minibert: one text a line; Ctrl-D ends.", file=sys.stderr)
             classifier.batch_size = 1  # answer each line as it comes
+        on_cpu = classifier.model.classifier.weight.device.type == "cpu"
+        half = dtype != torch.float32 and (not on_cpu or why_not(dtype) is None)
+        name = f"{classifier.name} in {args.dtype}" if half else classifier.name  # it gives other scores
         output: FileIO | None = None
         left = Left(iter(texts))
         if args.output is not None:
             texts = chain(list(islice(left.rest, 1)), left.rest)  # where the first cannot be read, the output is left alone
             mode = "a+b" if args.resume else "ab"  # either leaves what is there, until nothing is in the way
             output = opened.enter_context(_open("--output", args.output, mode, "a file in a folder that is there"))
-            left = _begin(output, args, texts, classifier)
+            left = _begin(output, args, texts, classifier, name)
         elif not args.json:
-            print(f"model: {printable(classifier.name)}")
+            print(f"model: {printable(name)}")
         count = left.texts
         try:
             with _progress(file, sys.stdout if output is None else output, left) as passed:
                 for text, result in _labelled(classifier, left):
                     if output is None:
-                        print(_line(text.text, result, classifier.name, args.json), flush=True)
+                        print(_line(text.text, result, name, args.json), flush=True)
                     else:
-                        write_line(output, args.output, line_of(text.text, result, classifier.name))
+                        write_line(output, args.output, line_of(text.text, result, name))
                     count += 1
                     passed(text)
+        except KeyboardInterrupt:
+            if output is not None:
+                lines = f"{_counted(count, 'line')} of labels can be read in {printable(args.output)}"
+                print(f"minibert: interrupted; {lines}, and --resume goes on there.", file=sys.stderr)
+            raise
         except (OSError, ValueError, TypeError) as error:
             if output is None:
                 raise
             raise ValueError(f"{error} {_counted(count, 'line')} of labels can be read in {args.output}.") from error
         if output is not None:
+            check_it_is_there(output, args.output)
             there = f", and {left.texts:,} that had theirs before," if left.texts else ""
-            place = f"{printable(args.output)} (model: {printable(classifier.name)})"
-            print(f"{_counted(count - left.texts, 'text')}{there} -> {place}")
+            place = f"{printable(args.output)} (model: {printable(name)})"
+            told = sys.stderr if _is_standard_output(output) else sys.stdout  # not among the labels
+            print(f"{_counted(count - left.texts, 'text')}{there} -> {place}", file=told)
 
 
-def _begin(output: FileIO, args: argparse.Namespace, texts: Iterator[Text], classifier: Any) -> Left:
+def _begin(
+    output: FileIO, args: argparse.Namespace, texts: Iterator[Text], classifier: TextClassificationPipeline, name: str
+) -> Left:
     if not args.resume:
         return begin(output, args.output, texts)
+
+    def again(texts: list[str]) -> list[dict[str, float]]:
+        return [{one["label"]: one["score"] for one in scores} for scores in classifier(texts, top_k=None)]
+
     top_k = None if args.top_k is None else min(args.top_k, classifier.model.config.num_labels)
-    return go_on(output, args.output, texts, classifier.name, top_k)
+    return go_on(output, args.output, texts, name, top_k, again, ROUNDING[args.dtype])
 
 
 def _labelled(classifier: Any, left: Left) -> Iterator[tuple[Text, Any]]:
@@ -146,17 +165,35 @@ def _progress(file: BinaryIO | None, labels: Any, left: Left) -> Iterator[Callab
 
 def _open(option: str, name: str, mode: str, wanted: str) -> Any:
     try:
+        if mode == "ab" and stat.S_ISFIFO(_mode_of(name)) and not name.startswith("/dev/"):  # where it has its reader
+            print(f"minibert: waiting for a reader of {printable(name)}", file=sys.stderr)
         return open(name, mode, buffering=-1 if mode == "rb" else 0)
     except OSError as error:
         done = "read" if mode == "rb" else "written"
         raise ValueError(f"{option} {name!r} cannot be {done} ({error.strerror}); wanted {wanted}.") from error
 
 
-def _check_not_the_input(name: str, file: BinaryIO) -> None:
-    with suppress(OSError):  # what is not there is not the input
-        ours, other = os.fstat(file.fileno()), os.stat(name)
+def _is_standard_output(output: FileIO) -> bool:
+    """Whether standard output is this file, as by its name /dev/stdout; or is closed, and takes nothing."""
+    if sys.__stdout__ is None:
+        return True
+    with suppress(OSError, ValueError):  # in a notebook it is no file
+        return os.path.samestat(os.fstat(output.fileno()), os.fstat(sys.stdout.fileno()))
+    return False
+
+
+def _mode_of(name: str) -> int:
+    return os.stat(name).st_mode if os.path.exists(name) else 0
+
+
+def _check_not_the_input(name: str | None, file: BinaryIO) -> None:
+    """The output, or standard output where there is none, must not be the file that is read: its labels would be labelled."""
+    with suppress(OSError, io.UnsupportedOperation):  # what is not there is not the input, nor what is no file
+        ours = os.fstat(file.fileno())
+        other = os.fstat(sys.stdout.fileno()) if name is None else os.stat(name)
         if os.path.samestat(ours, other) and not stat.S_ISCHR(ours.st_mode):  # a terminal may be both
-            raise ValueError(f"--output {name!r} is the file that the texts are read from; give it another name.")
+            what = "standard output" if name is None else f"--output {name!r}"
+            raise ValueError(f"{what} is the file that the texts are read from; give it another name.")
 
 
 def _counted(number: int, what: str) -> str:

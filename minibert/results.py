@@ -5,18 +5,18 @@
 
 import json
 import os
-import reprlib
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BufferedReader, FileIO
 from itertools import chain
 from typing import Any, NamedTuple
 
+from .files import short
 from .texts import Text
 
-_short = reprlib.Repr()  # what came, for an error: enough of it to be known again
-_short.maxstring = 60
+LOOKED_AT = 8  # of the lines that are there, the last ones, whose texts are labelled again
 
 
 class Left(NamedTuple):
@@ -27,6 +27,7 @@ class Left(NamedTuple):
     read: int = 0  # bytes of the input up to there
     kept: int = 0  # bytes of the output up to there; what follows is half a line
     ended: bool = True  # whether the last of the lines has its line end
+    last: tuple[tuple[int, str, str, float], ...] = ()  # of the last lines: number, text, label, score
 
 
 def line_of(text: str, result: Any, model: str) -> str:
@@ -59,12 +60,23 @@ def begin(output: FileIO, name: str, texts: Iterator[Text]) -> Left:
     return Left(texts)
 
 
-def go_on(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k: int | None) -> Left:
+def go_on(
+    output: FileIO,
+    name: str,
+    texts: Iterator[Text],
+    model: str,
+    top_k: int | None,
+    again: Callable[[list[str]], list[dict[str, float]]],
+    rounding: float,
+) -> Left:
     """Makes an output end behind the lines of those texts that have their labels in it already.
 
     output open for reading as well
     model  whose labels they have to be
     top_k  how many labels each line has to have under top_k; None: no line has a top_k
+    again  what gives texts their labels and scores: a name may stand for another checkpoint now, so the last lines' texts are
+           labelled once more
+    rounding  by how much a score may differ then, since texts are padded with others
 
     Raises ValueError, in one sentence, where another run writes to the output, or where it holds what this run would not
     write; then it stays as it is.
@@ -73,11 +85,24 @@ def go_on(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k: i
     if not _is_plain(output):
         raise ValueError(f"--output {name!r} is no plain file, and --resume has to read what is in it; leave --resume out.")
     left = _left_in(output, name, texts, model, top_k)
+    for (number, _, label, score), scores in zip(left.last, again([text for _, text, _, _ in left.last]), strict=True):
+        if not abs(scores.get(label, -1.0) - score) <= rounding:
+            best = max(scores, key=scores.__getitem__)
+            trouble = f"says {label} {score:.4f}, and {model} now gives this text {best} {scores[best]:.4f}"
+            raise _refused(name, number, trouble)
     output.truncate(left.kept)
     output.seek(left.kept)
     if not left.ended:
         write_line(output, name, "")
     return left
+
+
+def check_it_is_there(output: FileIO, name: str) -> None:
+    """Raises ValueError where an output's name does not lead to it any more: nobody will find what was written."""
+    with suppress(OSError):
+        if not _is_plain(output) or os.path.samestat(os.stat(name), os.fstat(output.fileno())):
+            return
+    raise ValueError(f"--output {name!r} was removed or replaced while it was written, and so its labels are gone; begin again.")
 
 
 def _lock(output: FileIO, name: str) -> None:
@@ -103,6 +128,7 @@ def _is_plain(output: FileIO) -> bool:
 def _left_in(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k: int | None) -> Left:
     """Reads the output in step with the texts; a last line that ends amid the label of its text does not count."""
     done = read = kept = 0
+    last: deque[tuple[int, str, str, float]] = deque(maxlen=LOOKED_AT)
     ended = True
     output.seek(0)
     lines = BufferedReader(output)
@@ -114,11 +140,14 @@ def _left_in(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k
         if found is None and not line.endswith(b"\n") and _begins(line, text.text):
             texts = chain([text], texts)
             break
+        if found is None or not _is_line(found):
+            raise _refused(name, done + 1, "is no JSON object with text, label, score and model")
         if trouble := _trouble(found, text.text, model, top_k):
             raise _refused(name, done + 1, trouble)
+        last.append((done + 1, text.text, found["label"], found["score"]))
         done, read, kept, ended = done + 1, text.end, kept + len(line), line.endswith(b"\n")
     lines.detach()  # or else it would close the output
-    return Left(texts, done, read, kept, ended)
+    return Left(texts, done, read, kept, ended, tuple(last))
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
@@ -135,14 +164,16 @@ def _begins(line: bytes, text: str) -> bool:
     return beginning.startswith(line) or line.startswith(beginning)
 
 
-def _trouble(found: dict[str, Any] | None, text: str, model: str, top_k: int | None) -> str | None:
+def _is_line(found: dict[str, Any]) -> bool:
+    return {"text", "label", "score", "model"} <= found.keys() and type(found["label"]) is str and type(found["score"]) is float
+
+
+def _trouble(found: dict[str, Any], text: str, model: str, top_k: int | None) -> str | None:
     """What makes a line another one than this run would write, if anything."""
-    if found is None or not {"text", "label", "score", "model"} <= found.keys():
-        return "is no JSON object with text, label, score and model"
     if found["text"] != text:
-        return f"has the text {_short.repr(found['text'])}, where the input has {_short.repr(text)}"
+        return f"has the text {short.repr(found['text'])}, where the input has {short.repr(text)}"
     if found["model"] != model:
-        return f"is by the model {_short.repr(found['model'])}, and this is {model!r}"
+        return f"is by the model {short.repr(found['model'])}, and this is {model!r}"
     labels = found.get("top_k")
     count = len(labels) if isinstance(labels, list) else None
     if count != top_k:

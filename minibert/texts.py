@@ -9,16 +9,15 @@ One record is in memory at a time, and no more is read than was asked for: a pip
 
 import csv
 import json
-import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
+from .files import no_key_twice, short
+
 FORMS = ("lines", "jsonl", "csv", "tsv")
 LONGEST = 2**24  # characters of a CSV field: where a quote stays open, this and not the rest of the file is what memory holds
 
-_short = reprlib.Repr()  # what came, for an error: enough of it to be known again
-_short.maxlist, _short.maxstring, _short.maxother = 20, 40, 40
 
 
 class Text(NamedTuple):
@@ -56,7 +55,7 @@ def read_texts(file: BinaryIO, name: str, form: str, field: str | None = None) -
     if form == "jsonl":
         if field is None:
             first = next(lines, None)
-            found = "no object" if first is None else f"the keys {_short.repr(list(_object(first, lines)))}"
+            found = "no object" if first is None else f"the keys {short.repr(list(_object(first, lines)))}"
             raise ValueError(_unnamed(name, "JSON Lines", found))
         return _values(lines, field)
     if form == "csv":
@@ -78,7 +77,10 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = next(self.file)
+        try:
+            line = next(self.file)
+        except OSError as error:
+            raise ValueError(f"{self.name} cannot be read behind line {self.number} ({error.strerror}).") from error
         self.number += 1
         self.end += len(line)
         try:
@@ -95,9 +97,10 @@ def _values(lines: _Lines, field: str) -> Iterator[Text]:
     for line in lines:
         found = _object(line, lines)
         if field not in found:
-            raise lines.bad(f"has no key {field!r}, only {_short.repr(list(found))}; wanted one of these as --field")
+            raise lines.bad(f"has no key {field!r}, only {short.repr(list(found))}; wanted one of these as --field")
         if not isinstance(text := found[field], str):
-            raise lines.bad(f"has {_short.repr(text)} under {field!r}; wanted a string")
+            shown = json.dumps(text) if text is None or isinstance(text, (bool, int, float)) else short.repr(text)
+            raise lines.bad(f"has {shown} under {field!r}; wanted a string")
         yield Text(text, lines.end)
 
 
@@ -105,11 +108,11 @@ def _object(line: str, lines: _Lines) -> dict[str, object]:
     if not line.strip():
         raise lines.bad("is blank; wanted a JSON object on each line")
     try:
-        found = json.loads(line)
+        found = json.loads(line, object_pairs_hook=no_key_twice)
     except (ValueError, RecursionError) as error:  # of brackets, a thousand deep
         raise lines.bad(f"is no JSON ({error}); wanted a JSON object on each line") from error
     if not isinstance(found, dict):
-        raise lines.bad(f"is {_short.repr(found)}; wanted a JSON object on each line")
+        raise lines.bad(f"is {short.repr(found)}; wanted a JSON object on each line")
     return found
 
 
@@ -119,7 +122,7 @@ def _column(lines: _Lines, rows: Iterable[list[str]], field: str | None, form: s
     _, columns = next(numbered, (0, None))
     if columns is None:
         raise ValueError(f"{lines.name} is empty; wanted a {form} file, whose first line names its columns.")
-    shown = f"the columns {_short.repr(columns)}"
+    shown = f"the columns {short.repr(columns)}"
     if field is None:
         raise ValueError(_unnamed(lines.name, form, shown))
     if columns.count(field) != 1:

@@ -16,7 +16,10 @@ import torch
 from test_cli import SST2, on_a_terminal
 
 from minibert import results
+from minibert.classify import pipeline
 from minibert.cli import main
+from minibert.fast import why_not
+from minibert.results import LOOKED_AT
 from minibert.texts import Text
 from minibert.tokenizer import DistilBertTokenizer
 
@@ -89,21 +92,22 @@ def test_wherever_the_output_was_cut_off_the_next_run_completes_it(classify, tmp
         assert_equal(output.read_bytes(), whole)
 
 
-def test_what_is_labelled_stays_as_it_is_and_is_not_labelled_again(classify, tmp_path, monkeypatch):
+def test_what_is_labelled_stays_as_it_is_and_only_its_end_is_looked_at_once_more(classify, tmp_path, monkeypatch):
     output, given = tmp_path / "labels.jsonl", []
     classify("--file", "texts.txt", "--output", output)
     lines = output.read_bytes().splitlines(keepends=True)
-    lines[2] = re.sub(rb'"score": [^,]*', b'"score":   0.125', lines[2])  # as no run would write it
+    lines[2] = lines[2].replace(b'"score": ', b'"score":   ')  # as no run would write it
     read = DistilBertTokenizer.__call__
     listen = lambda self, texts, **more: given.extend(texts) or read(self, texts, **more)  # noqa: E731
     monkeypatch.setattr(DistilBertTokenizer, "__call__", listen)
     output.write_bytes(b"".join(lines[:9]))
     classify("--file", "texts.txt", "--output", output, "--resume")
-    assert given == TEXTS[9:] and output.read_bytes().startswith(b"".join(lines[:9]))
+    assert given == [*TEXTS[9 - LOOKED_AT : 9], *TEXTS[9:]] and output.read_bytes().startswith(b"".join(lines[:9]))
     finished = output.read_bytes()
     given.clear()
     done = classify("--file", "texts.txt", "--output", output, "--resume")
-    assert given == [] and output.read_bytes() == finished and done.stdout.startswith("0 texts, and 16 that had theirs before,")
+    assert given == TEXTS[-LOOKED_AT:] and output.read_bytes() == finished
+    assert done.stdout.startswith("0 texts, and 16 that had theirs before,")
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["no output", "an empty output"])
@@ -128,7 +132,38 @@ def changed(line, **values):
     return json.dumps({key: value for key, value in (json.loads(line) | values).items() if value is not None}).encode() + b"\n"
 
 
+def swapped(tmp_path):
+    """The tiny checkpoint under its own name, with its labels the other way round."""
+    config = json.loads((tmp_path / "tiny" / "config.json").read_text())
+    config["id2label"] = {"0": config["id2label"]["1"], "1": config["id2label"]["0"]}
+    (tmp_path / "tiny" / "config.json").write_text(json.dumps(config))
+
+
+def test_another_checkpoint_under_the_same_name_is_known_by_its_answers(classify, tmp_path):
+    output = tmp_path / "labels.jsonl"
+    classify("--file", "texts.txt", "--output", output)
+    begun = b"".join(output.read_bytes().splitlines(keepends=True)[:5])
+    output.write_bytes(begun)
+    swapped(tmp_path)
+    done = classify("--file", "texts.txt", "--output", output, "--resume")
+    assert done.returncode == 1 and output.read_bytes() == begun
+    label = r"(BAD|GOOD) 0.\d{4}"
+    assert re.search(rf"line \d of .* says {label}, and tiny now gives this text {label}; --resume wants", done.errors[0])
+
+
+@pytest.mark.skipif(why_not(torch.bfloat16) is not None, reason="this processor has no instructions for bfloat16")
+def test_another_dtype_is_another_model(classify, tmp_path):
+    output = tmp_path / "labels.jsonl"
+    classify("--output", output, "word7", "word8")
+    done = classify("--output", output, "--resume", "--dtype", "bfloat16", "word7", "word8", "word9")
+    assert done.returncode == 1 and "is by the model 'tiny', and this is 'tiny in bfloat16'" in done.errors[0]
+    classify("--output", output, "--dtype", "bfloat16", "word7", "word8")
+    assert classify("--output", output, "--resume", "--dtype", "bfloat16", "word7", "word8", "word9").returncode == 0
+
+
 REFUSED = {
+    "another score": (lambda lines: [changed(lines[0], score=0.01)], [], "line 1 of .* says .* 0.0100, and tiny now gives"),
+    "a score in words": (lambda lines: [changed(lines[0], score="high")], [], "line 1 of .* is no JSON object with text"),
     "another text": (lambda lines: [*lines[:2], changed(lines[2], text="word0")], [], "line 3 of .* has the text 'word0', where"),
     "a text left out": (lambda lines: lines[:1] + lines[2:], [], "line 2 of .* where the input has ''"),
     "a line doubled": (lambda lines: lines[:3] + lines[2:], [], "line 4 of .* where the input has 'word7'"),
@@ -214,7 +249,8 @@ def test_reading_what_is_there_takes_no_more_memory_however_much_it_is(tmp_path)
     (tmp_path / "labels.jsonl").write_bytes(line * 20_000)
     with open(tmp_path / "labels.jsonl", "a+b", buffering=0) as output:
         tracemalloc.start()
-        left = results.go_on(output, "labels.jsonl", (Text("a film", number) for number in range(20_001)), "tiny", None)
+        texts = (Text("a film", number) for number in range(20_001))
+        left = results.go_on(output, "labels.jsonl", texts, "tiny", None, lambda texts: [{"GOOD": 0.75}] * len(texts), 0.0)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert left.texts == 20_000 and len(list(left.rest)) == 1 and peak < 2**16
@@ -223,7 +259,7 @@ def test_reading_what_is_there_takes_no_more_memory_however_much_it_is(tmp_path)
 def test_the_bar_starts_where_the_file_goes_on(tmp_path):
     (tmp_path / "lines.txt").write_text("good\n" * 1200)
     arguments = ("--file", tmp_path / "lines.txt", "--output", tmp_path / "labels.jsonl")
-    line = results.line_of("good", {"label": "POSITIVE", "score": 0.75}, SST2[1]) + "\n"
+    line = results.line_of("good", pipeline(model="mini-sst2")("good")[0], SST2[1]) + "\n"
     (tmp_path / "labels.jsonl").write_text(line * 900)
     shown, printed, status = on_a_terminal(tmp_path, *arguments, "--resume")
     assert status == 0 and printed.startswith("300 texts, and 900 that had theirs before, -> ")

@@ -101,7 +101,7 @@ def test_ctrl_c_at_any_moment_ends_with_130_and_without_a_word(tmp_path, name, m
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5])
-def test_ctrl_c_leaves_whole_lines_and_says_nothing_more(tmp_path, seconds):
+def test_ctrl_c_leaves_whole_lines_and_says_how_many(tmp_path, seconds):
     output = tmp_path / "labels.jsonl"
     (tmp_path / "texts.txt").write_text("".join(f"{number} good\n" for number in range(50_000)))
     command = [sys.executable, "-m", "minibert", "classify", *SST2, "--file", tmp_path / "texts.txt", "--output", output]
@@ -116,3 +116,4 @@ def test_ctrl_c_leaves_whole_lines_and_says_nothing_more(tmp_path, seconds):
     written = output.read_text()
     lines = [json.loads(line) for line in written.splitlines()]
     assert written.endswith("\n") and [line["text"] for line in lines] == [f"{number} good" for number in range(len(lines))]
+    assert f"interrupted; {len(lines):,} line" in errors.decode() and "--resume goes on there." in errors.decode()

@@ -1,6 +1,7 @@
 """The texts of a file: all of them, once, in order, as they are asked for; and a sentence for each record that is none."""
 
 import csv
+import errno
 import io
 import json
 from itertools import islice
@@ -172,11 +173,12 @@ BAD = [
     ("jsonl", b'{"text": "x"}\n{"text": "\xff"}\n', 1, "line 2 of file is not UTF-8 (byte 11)"),
     ("jsonl", b'{"text": "x"}\n\n{"text": "y"}\n', 1, "line 2 of file is blank; wanted a JSON object on each line"),
     ("jsonl", b'{"text": "x"}\n{"text": \n', 1, "line 2 of file is no JSON (Expecting value: "),
+    ("jsonl", b'{"text": "x", "text": "y"}\n', 0, "line 1 of file is no JSON (the key 'text' is there twice)"),
     ("jsonl", b"[" * 100_000, 0, "line 1 of file is no JSON ("),
     ("jsonl", b'{"text": "x"}\n["y"]\n', 1, "line 2 of file is ['y']; wanted a JSON object on each line"),
     ("jsonl", b'{"text": "x"}\n{"txt": "y", "n": 1}\n', 1, "line 2 of file has no key 'text', only ['txt', 'n']; wanted one of"),
     ("jsonl", b'{"text": "x"}\n{"text": 3.5}\n', 1, "line 2 of file has 3.5 under 'text'; wanted a string"),
-    ("jsonl", b'{"text": null}\n', 0, "line 1 of file has None under 'text'; wanted a string"),
+    ("jsonl", b'{"text": null}\n', 0, "line 1 of file has null under 'text'; wanted a string"),
     ("csv", b'id,text\n1,"x\ny"\n2\n', 1, "line 4 of file has 1 column; wanted 2, as line 1 names them"),
     ("csv", b"text,id\nI liked it, really,1\n", 0, "line 2 of file has 3 columns; wanted 2, as line 1 names them"),
     ("csv", b'id,text\n1,"x\ny"\n2,"z\n3,w\n', 1, "line 4 of file is no CSV (a quote is opened and never closed); wanted quotes"),
@@ -238,3 +240,16 @@ def test_names_without_end_do_not_make_an_error_without_end():
 )  # fmt: skip
 def test_the_name_says_the_form(name, form):
     assert form_of(name) == form
+
+
+def test_a_file_that_cannot_be_read_on_is_named_with_its_last_line():
+    class Broken(io.BytesIO):
+        def __next__(self):
+            if self.tell() > 2:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().__next__()
+
+    texts = read_texts(Broken(b"x\ny\nz\n"), "file", "lines")
+    assert [next(texts).text, next(texts).text] == ["x", "y"]
+    with pytest.raises(ValueError, match=r"^file cannot be read behind line 2 \(Input/output error\)\.$"):
+        next(texts)
