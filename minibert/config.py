@@ -151,6 +151,13 @@ class DistilBertConfig:
             if not all(LABEL_NUMBER.fullmatch(str(key)) for key in labels):
                 raise ValueError(f"config: id2label is {short.repr(labels)}; wanted {LABELS_EXAMPLE}.")
             settings["id2label"] = {int(key): name for key, name in labels.items()}
+            numbers = values.get("label2id")  # which other programs read; names that only it has are left over from a default
+            for number, name in settings["id2label"].items():
+                if isinstance(numbers, dict) and isinstance(name, str) and numbers.get(name, number) != number:
+                    raise ValueError(
+                        f"config: id2label gives {short.repr(name)} the number {number} and label2id {short.repr(numbers[name])}; "
+                        "wanted one of them."
+                    )
         return cls(**settings)
 
     def to_dict(self, architecture: str) -> dict[str, Any]:

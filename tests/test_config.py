@@ -206,6 +206,8 @@ REFUSALS = [
     *[({"id2label": {"0": "A", "1": x}}, [f"['A', {x!r}]", "a different string for each"]) for x in (1, None, ["B"], True)],
     ({"problem_type": "regression"}, ["problem_type is 'regression'", "'single_label_classification'"]),
     ({"problem_type": "multi_label_classification"}, ["problem_type is 'multi_label_classification'", "one label of several"]),
+    ({"id2label": {"0": "A", "1": "B"}, "label2id": {"A": 1, "B": 0}}, ["id2label gives 'A' the number 0 and label2id 1"]),
+    ({"id2label": {"0": "A", "1": "B"}, "label2id": {"B": "1"}}, ["id2label gives 'B' the number 1 and label2id '1'"]),
     ({"hidden_size": 64}, ["hidden_size is 64", "dim was given as 768"]),
     ({"num_hidden_layers": 12}, ["num_hidden_layers is 12", "n_layers was given as 6"]),
     ({"num_attention_heads": 8}, ["num_attention_heads is 8", "n_heads was given as 12"]),
@@ -221,6 +223,11 @@ def test_a_wrong_value_is_refused_by_name(changes, words):
 @pytest.mark.parametrize("kind", [None, "single_label_classification"])
 def test_a_single_label_problem_is_read(kind):
     assert read(problem_type=kind) == read()
+
+
+@pytest.mark.parametrize("numbers", [{"A": 0, "B": 1}, {"LABEL_0": 0, "LABEL_1": 1}, {}, None, "none"], ids=str)
+def test_a_label2id_that_contradicts_nothing_is_no_matter(numbers):
+    assert read(id2label={"0": "A", "1": "B"}, label2id=numbers).id2label == {0: "A", 1: "B"}
 
 
 def test_a_config_without_model_type_is_refused():
