@@ -13,13 +13,17 @@ from typing import NamedTuple
 import torch
 
 from . import hub
-from .checkpoint import DEFAULT, FILES, PINNED, CheckpointError, bundled, locate, read_model, read_tokenizer
+from .checkpoint import DEFAULT, FILES, HASHES, PINNED, bundled, locate, read_model, read_tokenizer
 from .classify import TextClassificationPipeline
+from .client import CheckpointError, HubUnreachable
 from .fast import why_not
 from .files import read_json
 from .model import DistilBertForSequenceClassification, DistilBertModel
+from .tensors import HEAD, check_finite, read_tensors
 from .tokenizer import printable
+from .vocabulary import check_vectors
 
+ROOM = 300_000_000  # bytes: the default checkpoint and a little
 PACKAGES = ("torch", "safetensors", "huggingface_hub", "tokenizers")
 OF_EXTRAS = {"transformers": "the reference of scripts/compare.py and the tests"}
 
@@ -36,7 +40,7 @@ def doctor(args: argparse.Namespace) -> int:
     for finding in _findings(args.where):
         print(f"{'!' if finding.trouble else ' '} {printable(finding.what):<15} {printable(finding.found)}", flush=True)
         trouble += finding.trouble
-    print("All is well." if not trouble else f"{trouble} {'thing is' if trouble == 1 else 'things are'} not as they should be (!).")
+    print("All is well." if not trouble else f"{trouble} {'line needs' if trouble == 1 else 'lines need'} looking after (!).")
     return int(trouble > 0)
 
 
@@ -65,14 +69,25 @@ def _findings(wheres: list[str]) -> Iterator[Finding]:
             yield _looked_through(found.name, found.folder)
 
     cache = _cache()
-    home = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    writable = "" if os.access(home, os.W_OK) else ", which this user cannot write"
-    yield Finding("cache", f"{cache}{writable}; {shutil.disk_usage(home).free / 1e9:,.1f} GB are free")
     cached = {folder: _looked_through(name, folder) for name, folder in _cached(cache)}
-    yield from cached.values()
-
     whole = any(folder.name == PINNED[DEFAULT] and not finding.trouble for folder, finding in cached.items())
+    yield _place(cache, whole)
+    yield from cached.values()
     yield _hub(whole)
+
+
+def _place(cache: Path, whole: bool) -> Finding:
+    """Whether the cache can take the default checkpoint, if that is not there yet."""
+    home = next(path for path in (cache, *cache.parents) if path.exists())
+    free = shutil.disk_usage(home).free
+    trouble = ""
+    if not home.is_dir():
+        trouble = f", and {home} is no folder"
+    elif not os.access(home, os.W_OK):
+        trouble = ", which this user cannot write"
+    elif free < ROOM:
+        trouble = f"; the default checkpoint takes {ROOM / 1e6:,.0f} MB"
+    return Finding("cache", f"{cache}, {free / 1e9:,.1f} GB free{trouble}", bool(trouble) and not whole)
 
 
 def _hub(whole: bool) -> Finding:
@@ -81,8 +96,10 @@ def _hub(whole: bool) -> Finding:
     try:
         hub.ask(DEFAULT, "config.json", PINNED[DEFAULT])
     except CheckpointError as error:
-        rest = "The default checkpoint is in the cache, whole." if whole else "Meanwhile mini-sst2 answers in its place."
-        return Finding("Hub", f"{error} {rest}", not whole)
+        rest = " The default checkpoint is in the cache, whole." if whole else ""
+        if isinstance(error, HubUnreachable) and not whole:
+            rest = " Meanwhile mini-sst2 answers in its place."
+        return Finding("Hub", f"{error}{rest}", not whole)
     return Finding("Hub", f"answers in {time.monotonic() - start:.2f} s")
 
 
@@ -106,23 +123,23 @@ def _cached(cache: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _looked_through(name: str, folder: Path) -> Finding:
-    """A checkpoint read from end to end: hashes where the cache states them, every tensor, every number, one answer."""
-    for file in (folder / file for file in FILES):
-        stated = file.readlink().name if file.is_symlink() else ""
-        if hub.STATED_HASH.fullmatch(stated) and file.exists() and (damage := hub.damage_of(file, stated)):
-            return Finding(name, f"{file} is damaged: {damage}; it is fetched again when it is next used.", True)
+    """A checkpoint read from end to end: hashes where they are known, every tensor, every number, one answer."""
+    pinned = HASHES.get(folder.name, {})
     try:
-        try:
-            model: DistilBertForSequenceClassification | DistilBertModel = read_model(folder, DistilBertForSequenceClassification)
-        except CheckpointError:
-            model = read_model(folder, DistilBertModel)
-        for parameter_name, parameter in model.named_parameters():
-            if not parameter.isfinite().all():
-                return Finding(name, f"{parameter_name} in {folder} holds numbers that are not finite; get the file again.", True)
-        whole = f"whole: {model.config.parameter_count:,} parameters"
-        if isinstance(model, DistilBertModel):
-            return Finding(name, f"whole, a base model without a head, in {folder}")
-        TextClassificationPipeline(model, read_tokenizer(folder))("A text.")
+        for file in (folder / file for file in FILES if (folder / file).exists()):
+            stated = pinned.get(file.name) or (file.readlink().name if file.is_symlink() else "")
+            if hub.STATED_HASH.fullmatch(stated) and (damage := hub.damage_of(file, stated)):
+                raise CheckpointError(f"{file} is damaged: {damage}; it is fetched again when it is next used.")
+        if HEAD & read_tensors(folder / "model.safetensors").keys():
+            model = read_model(folder, DistilBertForSequenceClassification)
+            check_finite(model.state_dict(), folder)
+            TextClassificationPipeline(model, read_tokenizer(folder))("A text.")
+            found = f"{model.config.parameter_count:,} parameters, labels {', '.join(model.config.id2label.values())}"
+        else:
+            base = read_model(folder, DistilBertModel)
+            check_finite(base.state_dict(), folder)
+            check_vectors(read_tokenizer(folder).vocab, base.config.vocab_size)
+            found = "a base model, without a head"
     except (OSError, ValueError) as error:
         return Finding(name, str(error), True)
-    return Finding(name, f"{whole}, labels {', '.join(model.config.id2label.values())}, in {folder}")
+    return Finding(name, f"whole: {found}, in {folder}")

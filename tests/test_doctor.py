@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_all_is_well_where_the_hub_answers_and_everything_is_named(server, looke
     assert status == 0 and " answers in " in line_of(lines, "Hub")
     for package in ("torch", "safetensors", "huggingface_hub", "tokenizers", "transformers"):
         assert line_of(lines, package).split() == [package, version(package)]
-    assert str(tmp_path / "hub") in line_of(lines, "cache") and "GB are free" in line_of(lines, "cache")
+    assert str(tmp_path / "hub") in line_of(lines, "cache") and "GB free" in line_of(lines, "cache")
     assert "whole: 22,713,218 parameters, labels NEGATIVE, POSITIVE" in line_of(lines, "mini-sst2")
     assert ("packed" in line_of(lines, "fast float32")) == (why_not(torch.float32) is None)
     assert ("packed" in line_of(lines, "fast bfloat16")) == (why_not(torch.bfloat16) is None)
@@ -108,7 +109,8 @@ def test_a_folder_is_looked_through_to_its_last_number(server, looked, folder):
     tensors["distilbert.embeddings.word_embeddings.weight"][49, 7] = float("nan")  # of a word that hardly any text has
     save_file(tensors, folder / "model.safetensors")
     status, lines = looked(folder)
-    assert status == 1 and "word_embeddings.weight" in line_of(lines, str(folder)) and "not finite" in line_of(lines, str(folder))
+    assert status == 1 and "word_embeddings.weight" in line_of(lines, str(folder))
+    assert "NaN or infinity" in line_of(lines, str(folder))
 
 
 def test_a_base_model_is_whole_too(server, looked, folder):
@@ -130,6 +132,33 @@ def test_what_is_nowhere_is_trouble(server, looked):
     assert status == 1 and "there is no folder ./nowhere" in line_of(lines, "./nowhere")
 
 
+def test_a_cache_that_cannot_take_the_default_checkpoint_is_trouble_until_it_is_there(server, looked, monkeypatch):
+    monkeypatch.setattr(doctor, "ROOM", 2**60)
+    status, lines = looked()
+    assert status == 1 and line_of(lines, "cache").startswith("! ")
+    download()
+    assert looked()[0] == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(doctor, "_cache", lambda: Path("/dev/null/hub"))
+    status, lines = looked()
+    assert status == 1 and "/dev/null is no folder" in line_of(lines, "cache")
+
+
+def test_half_a_head_is_no_base_model(server, looked, folder):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["classifier.bias"]
+    save_file(tensors, folder / "model.safetensors")
+    status, lines = looked(folder)
+    assert status == 1 and "lacks classifier.bias" in line_of(lines, str(folder))
+
+
+def test_another_file_under_the_pinned_commit_is_named(server, looked, monkeypatch):
+    download()
+    monkeypatch.setattr(doctor, "HASHES", {COMMIT: {"config.json": 40 * "0"}})
+    status, lines = looked()
+    assert status == 1 and "config.json is damaged: it does not have the hash 000" in line_of(lines, f"{REPO}@{COMMIT[:7]}")
+
+
 def test_a_package_that_is_missing_is_trouble_unless_it_is_of_an_extra(server, looked, monkeypatch):
     def nothing(package):
         raise PackageNotFoundError(package)
@@ -143,4 +172,4 @@ def test_a_package_that_is_missing_is_trouble_unless_it_is_of_an_extra(server, l
 def test_on_the_command_line_the_status_is_the_doctors(tmp_path):
     done = subprocess.run([sys.executable, "-m", "minibert", "doctor", "./nowhere"], capture_output=True, text=True,
                           env=environment(tmp_path), timeout=60)  # fmt: skip
-    assert done.returncode == 1 and done.stderr == "" and "2 things are not as they should be" in done.stdout  # no Hub either
+    assert done.returncode == 1 and done.stderr == "" and "2 lines need looking after" in done.stdout  # no Hub either
