@@ -1,6 +1,7 @@
 """The command line, through a real process: what it prints, where, and with which exit status."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 from loopback import LoopbackHub, stated_hash
 
 from minibert.checkpoint import DEFAULT, PINNED, bundled
+from minibert.cli import main
 
 GOOD, BAD = "I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nothing listens
@@ -113,22 +116,28 @@ def test_control_characters_never_reach_the_terminal(minibert):
     assert r"red \x1b[31m \x07 \u202e abc" in done.stdout
 
 
+@pytest.fixture
+def here(monkeypatch, capsys):
+    """The command in this process, which saves a second of importing: status, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        printed, code = capsys.readouterr(), ended.value.code
+        return (1, printed.out, f"{printed.err}{code}\n") if isinstance(code, str) else (code, printed.out, printed.err)
+
+    return call
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--model", "./nowhere", "x"], "there is no folder ./nowhere"),
         (["--model", "mini-sst3", "x"], "cannot be reached"),
         (["--model", "some/model", "x"], "cannot be reached"),
-        (["--model", "not a name!", "x"], "is no Hub id"),
-        (["--model", "mini-sst2", "--revision", "main", "x"], "is a folder, and revision='main' is for the Hub"),
-        (["--model", "mini-sst2", "--device", "toaster", "x"], "device is 'toaster'"),
         (["--model", "mini-sst2", "--file", "nowhere.txt"], "--file 'nowhere.txt' cannot be read"),
-        (["--model", "mini-sst2", "--file", ""], "--file '' cannot be read"),
-        (["--model", "mini-sst2", "--file", "."], "--file '.' cannot be read"),
-        (["--model", "mini-sst2", "--output", "no folder/x", "x"], "--output 'no folder/x' cannot be written (No such"),
-        (["--model", "mini-sst2", "--output", ".", "x"], "--output '.' cannot be written ("),
-        (["--model", "mini-sst2", "--output", "", "x"], "--output '' cannot be written ("),
-        (["--model", "mini-sst2", "--field", "text"], "standard input is read as plain lines; leave --field out"),
         (["--revision", 40 * "9", "x"], "cannot be reached"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -137,6 +146,27 @@ def test_an_error_is_one_line_and_status_1(minibert, arguments, words):
     done = minibert("classify", *arguments)
     assert done.returncode == 1 and done.stdout in ("", "model: mini-sst2\n")
     assert done.stderr.startswith("minibert: ") and done.stderr.count("\n") == 1 and words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "not a name!", "x"], "is no Hub id"),
+        (["--model", "mini-sst2", "--revision", "main", "x"], "is a folder, and revision='main' is for the Hub"),
+        (["--model", "mini-sst2", "--device", "toaster", "x"], "device is 'toaster'"),
+        (["--model", "mini-sst2", "--file", ""], "--file '' cannot be read"),
+        (["--model", "mini-sst2", "--file", "."], "--file '.' cannot be read"),
+        (["--model", "mini-sst2", "--output", "no folder/x", "x"], "--output 'no folder/x' cannot be written (No such"),
+        (["--model", "mini-sst2", "--output", ".", "x"], "--output '.' cannot be written ("),
+        (["--model", "mini-sst2", "--output", "", "x"], "--output '' cannot be written ("),
+        (["--model", "mini-sst2", "--field", "text"], "standard input is read as plain lines; leave --field out"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_an_argument_that_does_not_fit_is_one_line_and_status_1(here, arguments, words):
+    status, out, err = here("classify", *arguments)
+    assert status == 1 and out in ("", "model: mini-sst2\n")
+    assert err.startswith("minibert: ") and err.count("\n") == 1 and words in err
 
 
 @pytest.mark.parametrize("arguments", [[], ["sing"], ["classify", "--top-k", "0", "x"], ["classify", "--file", "a", "b"],
@@ -497,11 +527,11 @@ def test_explain_writes_a_page_whole_and_says_where(minibert, tmp_path):
     ],
     ids=str,
 )
-def test_an_error_of_explain_is_one_line_and_status_1(minibert, arguments, words):
+def test_an_error_of_explain_is_one_line_and_status_1(here, arguments, words):
     model = [] if "--model" in arguments else ["--model", "mini-sst2"]
-    done = minibert("explain", *model, *arguments, "--", "x")
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("minibert: ") and done.stderr.count("\n") == 1 and words in done.stderr
+    status, out, err = here("explain", *model, *arguments, "--", "x")
+    assert status == 1 and out == ""
+    assert err.startswith("minibert: ") and err.count("\n") == 1 and words in err
 
 
 @pytest.mark.parametrize(
