@@ -16,7 +16,7 @@ PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})-\d+\.part", re.DOTALL) 
 LARGEST = 64 * 2**20  # bytes of a config or a vocabulary; those of the largest BERTs have a tenth of it
 
 short = reprlib.Repr()  # what came, for an error: enough of it to be known again, however long or deep it is
-short.maxlist, short.maxdict, short.maxstring, short.maxother = 20, 20, 40, 40
+short.maxlist, short.maxdict, short.maxstring, short.maxother = 12, 12, 64, 64  # a tensor's name has up to 57
 
 
 def own_file(folder: Path, name: str) -> Path:

@@ -19,7 +19,6 @@ FORMS = ("lines", "jsonl", "csv", "tsv")
 LONGEST = 2**24  # characters of a CSV field: where a quote stays open, this and not the rest of the file is what memory holds
 
 
-
 class Text(NamedTuple):
     text: str
     end: int  # bytes of the file up to here, this record's line end among them
