@@ -1,9 +1,11 @@
-"""What several test files need: no network, and one tiny checkpoint."""
+"""What several test files need: no network, one tiny checkpoint, and the command without a process of its own."""
 
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the client is imported: no test reaches the real Hub
 os.environ["no_proxy"] = "127.0.0.1"  # nor a proxy, on its way to the loopback Hub
@@ -14,6 +16,7 @@ from hypothesis import Phase, settings
 from safetensors.torch import save
 
 import minibert.model
+from minibert.cli import main
 from minibert.config import DistilBertConfig
 from minibert.learn.swap import parse
 from minibert.model import DistilBertForSequenceClassification
@@ -73,6 +76,30 @@ def files(model: DistilBertForSequenceClassification) -> dict[str, bytes]:
         "vocab.txt": "\n".join(VOCABULARY).encode(),
         "tokenizer_config.json": b'{"do_lower_case": true, "model_max_length": 16}',
     }
+
+
+class Done(NamedTuple):
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(name="minibert")
+def command(monkeypatch, capfd):
+    """The command in this process, which saves the second that importing PyTorch takes."""
+
+    def call(*arguments: object, stdin: bytes = b"") -> Done:
+        ours, theirs = os.pipe()
+        os.write(theirs, stdin)  # which holds 64 KiB
+        os.close(theirs)
+        with open(ours, encoding="utf-8") as file, monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
+            patch.setattr(sys, "stdin", file)
+            main(list(map(str, arguments)))
+        (out, err), code = capfd.readouterr(), ended.value.code
+        return Done(1, out, f"{err}{code}\n") if isinstance(code, str) else Done(code, out, err)
+
+    return call
 
 
 @pytest.fixture(scope="module")

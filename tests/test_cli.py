@@ -1,7 +1,6 @@
-"""The command line, through a real process: what it prints, where, and with which exit status."""
+"""The command line: what it prints, where, and with which exit status."""
 
 import csv
-import io
 import json
 import os
 import re
@@ -11,15 +10,14 @@ import subprocess
 import sys
 import termios
 import time
-import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import Done
 from loopback import LoopbackHub, stated_hash
 
 from minibert.checkpoint import DEFAULT, PINNED, bundled
-from minibert.cli import main
 
 GOOD, BAD = "I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nothing listens
@@ -31,14 +29,15 @@ def environment(home: Path, endpoint: str = NOBODY) -> dict[str, str]:
 
 
 @pytest.fixture
-def minibert(tmp_path):
+def process(tmp_path):
+    """The command in a process of its own, for what depends on one: status, standard output, standard error."""
+
     def call(*arguments, stdin=b"", endpoint=NOBODY, before=""):
         start = ["-c", f"{before}\nfrom minibert.cli import main; main()"] if before else ["-m", "minibert"]
         command = [sys.executable, *start, *map(str, arguments)]
         done = subprocess.run(command, input=stdin, capture_output=True, env=environment(tmp_path, endpoint), timeout=120)
-        done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
-        assert "Traceback" not in done.stderr
-        return done
+        assert b"Traceback" not in done.stderr
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return call
 
@@ -55,8 +54,8 @@ def pins(files: dict[str, bytes]) -> str:
     return f"import minibert.checkpoint\nminibert.checkpoint.HASHES[{PINNED[DEFAULT]!r}] = {hashes}"
 
 
-def test_without_the_hub_two_texts_get_their_labels_and_the_model_its_name(minibert):
-    done = minibert("classify", GOOD, BAD)
+def test_without_the_hub_two_texts_get_their_labels_and_the_model_its_name(process):
+    done = process("classify", GOOD, BAD)
     assert done.returncode == 0
     model, first, second = done.stdout.splitlines()
     assert model == "model: mini-sst2"
@@ -65,13 +64,13 @@ def test_without_the_hub_two_texts_get_their_labels_and_the_model_its_name(minib
     assert done.stderr.count("\n") == 1 and "mini-sst2, which ships with minibert, answers instead" in done.stderr
 
 
-def test_with_the_hub_the_pinned_checkpoint_speaks(minibert, files):
+def test_with_the_hub_the_pinned_checkpoint_speaks(process, files):
     with LoopbackHub({DEFAULT: files}, commit=PINNED[DEFAULT]) as hub:
-        done = minibert("classify", GOOD, endpoint=hub.endpoint, before=pins(files))
+        done = process("classify", GOOD, endpoint=hub.endpoint, before=pins(files))
         assert done.returncode == 0 and done.stdout.startswith(f"model: {DEFAULT}@714eb0f\n")
         assert "answers instead" not in done.stderr
         hub.requests.clear()
-        assert minibert("classify", GOOD, endpoint=hub.endpoint, before=pins(files)).stdout == done.stdout
+        assert process("classify", GOOD, endpoint=hub.endpoint, before=pins(files)).stdout == done.stdout
         assert hub.requests == []  # all of it came from the cache
 
 
@@ -116,21 +115,6 @@ def test_control_characters_never_reach_the_terminal(minibert):
     assert r"red \x1b[31m \x07 \u202e abc" in done.stdout
 
 
-@pytest.fixture
-def here(monkeypatch, capsys):
-    """The command in this process, which saves a second of importing: status, standard output, standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        printed, code = capsys.readouterr(), ended.value.code
-        return (1, printed.out, f"{printed.err}{code}\n") if isinstance(code, str) else (code, printed.out, printed.err)
-
-    return call
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -142,8 +126,8 @@ def here(monkeypatch, capsys):
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_an_error_is_one_line_and_status_1(minibert, arguments, words):
-    done = minibert("classify", *arguments)
+def test_an_error_is_one_line_and_status_1(process, arguments, words):
+    done = process("classify", *arguments)
     assert done.returncode == 1 and done.stdout in ("", "model: mini-sst2\n")
     assert done.stderr.startswith("minibert: ") and done.stderr.count("\n") == 1 and words in done.stderr
 
@@ -163,8 +147,8 @@ def test_an_error_is_one_line_and_status_1(minibert, arguments, words):
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_an_argument_that_does_not_fit_is_one_line_and_status_1(here, arguments, words):
-    status, out, err = here("classify", *arguments)
+def test_an_argument_that_does_not_fit_is_one_line_and_status_1(minibert, arguments, words):
+    status, out, err = minibert("classify", *arguments)
     assert status == 1 and out in ("", "model: mini-sst2\n")
     assert err.startswith("minibert: ") and err.count("\n") == 1 and words in err
 
@@ -260,16 +244,23 @@ def test_the_output_is_left_alone_until_model_and_input_are_there(minibert, tmp_
         assert output.read_text() == "before\n"
 
 
-@pytest.mark.parametrize("way", ["name", "symbolic link", "hard link", "standard input"])
-def test_an_output_that_is_the_input_is_refused_and_the_input_stays(tmp_path, way):
+@pytest.mark.parametrize("way", ["name", "symbolic link", "hard link"])
+def test_an_output_that_is_the_input_is_refused_and_the_input_stays(minibert, tmp_path, way):
     file = output = tmp_path / "reviews.txt"
     file.write_text("good\nbad\n")
     if way.endswith("link"):
         output = tmp_path / "link"
         output.symlink_to(file) if way == "symbolic link" else output.hardlink_to(file)
-    command = [sys.executable, "-m", "minibert", "classify", *SST2, "--output", output]
+    done = minibert("classify", *SST2, "--file", file, "--output", output)
+    assert done.returncode == 1 and done.stdout == "" and "is the file that the texts are read from" in done.stderr
+    assert done.stderr.count("\n") == 1 and file.read_text() == "good\nbad\n"
+
+
+def test_an_output_that_is_the_standard_input_is_refused_and_the_input_stays(tmp_path):
+    file = tmp_path / "reviews.txt"
+    file.write_text("good\nbad\n")
+    command = [sys.executable, "-m", "minibert", "classify", *SST2, "--output", file]
     with open(file, "rb") as stdin:
-        command += [] if way == "standard input" else ["--file", file]
         done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=environment(tmp_path), timeout=60)
     assert done.returncode == 1 and done.stdout == "" and "is the file that the texts are read from" in done.stderr
     assert done.stderr.count("\n") == 1 and file.read_text() == "good\nbad\n"
@@ -396,13 +387,13 @@ def test_on_a_terminal_each_line_is_answered_before_the_next_comes(tmp_path, way
     assert child.returncode == 0 and errors.decode() == "minibert: one text a line; Ctrl-D ends.\n"
 
 
-def test_fetch_fills_the_cache_or_a_folder_that_works_without_a_network(minibert, files, tmp_path):
+def test_fetch_fills_the_cache_or_a_folder_that_works_without_a_network(process, files, tmp_path):
     folder = tmp_path / "for the class"
     with LoopbackHub({"some/model": files | {"pytorch_model.bin": b"a pickle"}}) as hub:
-        done = minibert("fetch", "some/model", "--to", folder, endpoint=hub.endpoint)
+        done = process("fetch", "some/model", "--to", folder, endpoint=hub.endpoint)
     assert done.returncode == 0 and str(folder) in done.stdout
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files  # real files, and no pickle
-    done = minibert("classify", "--model", folder, GOOD)
+    done = process("classify", "--model", folder, GOOD)
     assert done.returncode == 0 and done.stdout.startswith(f"model: {folder}\nPOSITIVE")
 
 
@@ -486,7 +477,7 @@ print(sorted({name.split(".")[0] for name in set(sys.modules) - before} - sys.st
     assert done.stdout.strip() == "['minibert']", done.stdout + done.stderr
 
 
-def test_explain_shows_the_way_from_text_to_label(minibert):
+def test_explain_shows_the_way_from_text_to_label(minibert, process):
     done = minibert("explain", BAD, "--model", "mini-sst2")
     assert done.returncode == 0 and done.stderr == ""
     for words in (f'"{BAD}"', "5223  hate", "scores = queries @ keys.transpose(2, 3)", "▇", "NEGATIVE"):
@@ -494,7 +485,7 @@ def test_explain_shows_the_way_from_text_to_label(minibert):
     assert max(map(len, done.stdout.splitlines())) == 80 and "\x1b" not in done.stdout
     score = json.loads(minibert("classify", "--model", "mini-sst2", "--json", BAD).stdout)["score"]
     assert f"NEGATIVE, with probability {score:.4f}" in done.stdout
-    assert minibert("explain", BAD).stdout == done.stdout  # without the Hub, the checkpoint that ships
+    assert process("explain", BAD).stdout == done.stdout  # without the Hub, the checkpoint that ships
 
 
 def test_explain_shows_the_block_and_the_label_asked_for(minibert):
@@ -527,9 +518,9 @@ def test_explain_writes_a_page_whole_and_says_where(minibert, tmp_path):
     ],
     ids=str,
 )
-def test_an_error_of_explain_is_one_line_and_status_1(here, arguments, words):
+def test_an_error_of_explain_is_one_line_and_status_1(minibert, arguments, words):
     model = [] if "--model" in arguments else ["--model", "mini-sst2"]
-    status, out, err = here("explain", *model, *arguments, "--", "x")
+    status, out, err = minibert("explain", *model, *arguments, "--", "x")
     assert status == 1 and out == ""
     assert err.startswith("minibert: ") and err.count("\n") == 1 and words in err
 

@@ -19,7 +19,7 @@ import evaluate
 import pytest
 import torch
 import train
-from conftest import SIZES, VOCABULARY
+from conftest import SIZES, VOCABULARY, Done
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
@@ -162,7 +162,7 @@ def test_a_folder_that_is_no_commit_of_a_cache_has_no_store(files, tmp_path, pla
     refused(lambda: load_all(folder), f"vocab.txt is a link to {store / 'words'}, outside of the checkpoint")
 
 
-def test_fetch_copies_no_file_from_outside_of_a_folder(folder, tmp_path):
+def test_fetch_copies_no_file_from_outside_of_a_folder(minibert, folder, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("nobody's business")
     (folder / "tokenizer_config.json").unlink()
@@ -643,15 +643,9 @@ def test_the_texts_before_one_without_scores_are_given_out(folder, model):
 # Through the command line
 
 
-def minibert(*arguments, program=("-m", "minibert"), stdin=b""):
-    command = [sys.executable, *program, *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=120)
-
-
-def assert_one_line(done, *words: str, name: str = "minibert") -> None:
-    told = done.stderr.decode()
-    assert done.returncode == 1 and told.startswith(f"{name}: ") and told.count("\n") == 1, told
-    assert [word for word in words if word not in told] == [], told
+def assert_one_line(done: Done, *words: str) -> None:
+    assert done.returncode == 1 and done.stderr.startswith("minibert: ") and done.stderr.count("\n") == 1, done.stderr
+    assert [word for word in words if word not in done.stderr] == [], done.stderr
 
 
 FAULTS = {
@@ -667,11 +661,11 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("damage", "words"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_on_the_command_line_is_one_line_and_status_1(folder, damage, words):
+def test_a_fault_on_the_command_line_is_one_line_and_status_1(minibert, folder, damage, words):
     damage(folder)
     done = minibert("classify", "--model", folder, "word7")
     assert_one_line(done, words)
-    assert done.stdout == b""
+    assert done.stdout == ""
 
 
 def test_explain_and_the_scripts_say_so_too(folder, model, monkeypatch, capsys, tmp_path):

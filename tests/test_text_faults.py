@@ -63,16 +63,9 @@ def test_any_texts_have_a_label_and_a_probability_each(ours, texts):
     assert all(math.isclose(sum(score["score"] for score in scores), 1, abs_tol=1e-6) for scores in found)
 
 
-def classify(tmp_path, *arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "minibert", "classify", *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, env=environment(tmp_path), timeout=120)
-    assert b"Traceback" not in done.stderr
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-
-def test_a_megabyte_on_one_line_has_one_label_and_one_warning(tmp_path):
+def test_a_megabyte_on_one_line_has_one_label_and_one_warning(minibert, tmp_path):
     (tmp_path / "long.txt").write_text(f"{MEGABYTE}\nbad\n")
-    status, out, err = classify(tmp_path, "--model", "mini-sst2", "--json", "--file", tmp_path / "long.txt")
+    status, out, err = minibert("classify", "--model", "mini-sst2", "--json", "--file", tmp_path / "long.txt")
     lines = [json.loads(line) for line in out.splitlines()]
     assert status == 0 and [line["text"] for line in lines] == [MEGABYTE, "bad"]
     assert [line["label"] for line in lines] == ["POSITIVE", "NEGATIVE"]  # of the first, the last word is not read
@@ -80,36 +73,38 @@ def test_a_megabyte_on_one_line_has_one_label_and_one_warning(tmp_path):
 
 
 def test_an_argument_that_is_no_utf8_is_a_usage_error(tmp_path):
-    status, out, err = classify(tmp_path, "--model", "mini-sst2", b"caf\xe9")
-    assert status == 2 and out == "" and err.splitlines()[-1].endswith(r"argument TEXT: 'caf\udce9' is not UTF-8")
+    command = [sys.executable, "-m", "minibert", "classify", "--model", "mini-sst2", b"caf\xe9"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].endswith(r"argument TEXT: 'caf\udce9' is not UTF-8")
 
 
-def test_half_a_character_in_a_file_of_json_is_named_after_the_texts_before_it(tmp_path):
+def test_half_a_character_in_a_file_of_json_is_named_after_the_texts_before_it(minibert, tmp_path):
     (tmp_path / "half.jsonl").write_bytes(b'{"t": "good"}\n{"t": "\\ud83d"}\n{"t": "bad"}\n')
-    status, out, err = classify(tmp_path, "--model", "mini-sst2", "--json", "--file", tmp_path / "half.jsonl", "--field", "t")
+    status, out, err = minibert("classify", "--model", "mini-sst2", "--json", "--file", tmp_path / "half.jsonl", "--field", "t")
     assert status == 1 and [json.loads(line)["text"] for line in out.splitlines()] == ["good"]
     assert err.count("\n") == 1 and r"text 1 holds the lone surrogate '\ud83d'" in err
 
 
-def test_bytes_that_are_no_utf8_end_a_file_with_its_line_and_what_was_done(tmp_path):
+def test_bytes_that_are_no_utf8_end_a_file_with_its_line_and_what_was_done(minibert, tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"good\nbad\ncaf\xe9\nnever\n")
     output = tmp_path / "labels.jsonl"
-    status, out, err = classify(tmp_path, "--model", "mini-sst2", "--file", tmp_path / "latin.txt", "--output", output)
+    status, out, err = minibert("classify", "--model", "mini-sst2", "--file", tmp_path / "latin.txt", "--output", output)
     assert status == 1 and out == "" and [json.loads(line)["text"] for line in output.read_text().splitlines()] == ["good", "bad"]
     assert err.count("\n") == 1 and "line 3" in err and "not UTF-8 (byte 4)" in err and "2 lines of labels can be read in" in err
 
 
-def test_nothing_that_a_checkpoint_or_its_folder_is_called_reaches_the_terminal(files, tmp_path):
+def test_nothing_that_a_checkpoint_or_its_folder_is_called_reaches_the_terminal(minibert, files, tmp_path):
     folder = tmp_path / "\x1b[31mred\u202e"
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)
     for arguments in (["word7"], ["--json", "word7"], ["--output", tmp_path / "\x9b2J", "word7"]):
-        status, out, err = classify(tmp_path, "--model", folder, *arguments)
+        status, out, err = minibert("classify", "--model", folder, *arguments)
         assert status == 0 and any(spelt in out + err for spelt in (r"\x1b[31mred\u202e", r"\u001b[31mred\u202e"))
         assert (out + err).replace("\n", "").isprintable()
     (folder / "config.json").write_bytes(files["config.json"].replace(b"GOOD", rb"\u001b[2J\u202e"))
-    status, out, err = classify(tmp_path, "--model", folder, "word7")
+    status, out, err = minibert("classify", "--model", folder, "word7")
     assert (status, out) == (1, "") and r"\x1b[2J\u202e" in err and err.replace("\n", "").isprintable()
 
 
