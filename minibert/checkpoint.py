@@ -119,8 +119,12 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
     revision   for a Hub id: branch, tag or commit; the default checkpoint is pinned, others follow "main"
     weights, tokenizer   which of the files are needed
 
-    Raises CheckpointError; HubUnreachable, a kind of it, where only the network is in the way.
+    Raises CheckpointError; HubUnreachable, a kind of it, where only the network is in the way; TypeError for what is no name.
     """
+    if not isinstance(where, (str, Path)):
+        raise TypeError(f"the checkpoint is {where!r}; wanted a folder, a Hub id or the name of one that ships.")
+    if revision is not None and not isinstance(revision, str):
+        raise TypeError(f"revision is {revision!r}; wanted the name of a branch, a tag or a commit.")
     name = str(where)
     if not name:
         raise CheckpointError("the checkpoint's name is empty; wanted a folder, a Hub id or the name of one that ships.")
@@ -191,8 +195,11 @@ def read_model(
     if new_head is not None:
         tensors |= _new_head(config)
     check_fit(model, tensors, path)
-    check_finite({name: tensors[name] for name in tensors if name.startswith(_before_relu(config))}, path)
-    model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+    converted = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    # What is stored in another dtype was read just now; a number too large for this one has become infinity.
+    looked_at = {name for name in tensors if tensors[name].dtype != dtype or name.startswith(_before_relu(config))}
+    check_finite({name: converted[name] for name in converted if name in looked_at}, path)
+    model.load_state_dict(converted, assign=True)
     return model.eval()
 
 

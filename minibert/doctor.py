@@ -17,7 +17,7 @@ from .checkpoint import DEFAULT, FILES, HASHES, PINNED, bundled, locate, read_mo
 from .classify import TextClassificationPipeline
 from .client import CheckpointError, HubUnreachable
 from .fast import why_not
-from .files import read_json
+from .files import is_a_commit, open_plain, own_file, read_json
 from .model import DistilBertForSequenceClassification, DistilBertModel
 from .tensors import HEAD, check_finite, read_tensors
 from .tokenizer import printable
@@ -124,10 +124,12 @@ def _cached(cache: Path) -> Iterator[tuple[str, Path]]:
 
 def _looked_through(name: str, folder: Path) -> Finding:
     """A checkpoint read from end to end: hashes where they are known, every tensor, every number, one answer."""
-    pinned = HASHES.get(folder.name, {})
+    hashed = is_a_commit(folder.absolute())
+    pinned = HASHES.get(folder.name, {}) if hashed else {}
     try:
-        for file in (folder / file for file in FILES if (folder / file).exists()):
-            stated = pinned.get(file.name) or (file.readlink().name if file.is_symlink() else "")
+        for file in (own_file(folder, file) for file in FILES if os.path.lexists(folder / file)):
+            open_plain(file).close()
+            stated = pinned.get(file.name) or (file.readlink().name if hashed and file.is_symlink() else "")
             if hub.STATED_HASH.fullmatch(stated) and (damage := hub.damage_of(file, stated)):
                 raise CheckpointError(f"{file} is damaged: {damage}; it is fetched again when it is next used.")
         if HEAD & read_tensors(folder / "model.safetensors").keys():

@@ -42,11 +42,16 @@ def own_file(folder: Path, name: str) -> Path:
         raise ValueError(f"{link}, where nothing is to be had ({error.strerror}); copy the file itself here.") from error
     home = Path(os.path.realpath(folder))
     places = [home]
-    if home.parent.name == "snapshots" and home.parents[1].name.startswith("models--"):
+    if is_a_commit(home):
         places += [home.parents[1] / "blobs", home.parents[2] / "blobs"]  # the repository's own, and what several share
     if not any(target.is_relative_to(place) for place in places):
         raise ValueError(f"{link}, outside of the checkpoint, and is not followed; copy the file itself here.")
     return path
+
+
+def is_a_commit(folder: Path) -> bool:
+    """Whether a folder is one of the Hub's cache, whose links lead to what is called by its hash."""
+    return folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--")
 
 
 def open_plain(path: Path) -> BinaryIO:
@@ -127,9 +132,10 @@ def _put(folder: Path, contents: Mapping[str, Content | None]) -> None:
     parts = {name: folder / f".{name}.{os.getpid()}-{threading.get_ident()}.part" for name in new}
     name = ""
     try:
-        for name, content in new.items():
+        for name in contents:
             if (folder / name).exists() and not (folder / name).is_file():  # a rename would put a file in a device's place
                 raise OSError("it is a folder, a pipe or a device")
+        for name, content in new.items():
             _write(parts[name], content)
         if len(contents) > 1:
             for name in contents:

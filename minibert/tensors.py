@@ -34,6 +34,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError, in one sentence, for a file that is not whole, not the folder's own, or names a tensor twice.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError(f"{path} has a name that is not UTF-8, and safetensors opens no such file; rename it.") from error
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

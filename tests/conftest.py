@@ -78,6 +78,15 @@ def files(model: DistilBertForSequenceClassification) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture
+def folder(files, tmp_path) -> Path:
+    """A folder with these files."""
+    (tmp_path / "checkpoint").mkdir()
+    for name, content in files.items():
+        (tmp_path / "checkpoint" / name).write_bytes(content)
+    return tmp_path / "checkpoint"
+
+
 class Done(NamedTuple):
     returncode: int | None
     stdout: str

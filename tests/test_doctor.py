@@ -1,6 +1,7 @@
 """minibert doctor: what it prints, and that its status tells whether all is well."""
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -28,15 +29,6 @@ def server(files, tmp_path, monkeypatch):
     with LoopbackHub({REPO: files}) as server:
         server.lead_client_here(tmp_path / "hub", monkeypatch)
         yield server
-
-
-@pytest.fixture
-def folder(files, tmp_path):
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 @pytest.fixture
@@ -111,6 +103,29 @@ def test_a_folder_is_looked_through_to_its_last_number(server, looked, folder):
     status, lines = looked(folder)
     assert status == 1 and "word_embeddings.weight" in line_of(lines, str(folder))
     assert "NaN or infinity" in line_of(lines, str(folder))
+
+
+@pytest.mark.parametrize("kind", ["a file", "a pipe"])
+def test_no_link_is_followed_out_of_a_folder_whatever_it_leads_to(server, looked, folder, tmp_path, kind):
+    outside = tmp_path / (64 * "b")
+    outside.write_text("nobody's business") if kind == "a file" else os.mkfifo(outside)
+    (folder / "vocab.txt").unlink()
+    (folder / "vocab.txt").symlink_to(outside)
+    status, lines = looked(folder)
+    assert status == 1 and "outside of the checkpoint, and is not followed" in line_of(lines, str(folder))
+
+
+def test_a_pipe_in_a_files_place_is_not_waited_for(server, looked, folder):
+    os.mkfifo(folder / (64 * "b"))
+    (folder / "vocab.txt").unlink()
+    (folder / "vocab.txt").symlink_to(64 * "b")
+    status, lines = looked(folder)
+    assert status == 1 and "vocab.txt is a pipe or a device" in line_of(lines, str(folder))
+
+
+def test_a_plain_folder_has_no_hashes_whatever_it_is_called(server, looked, folder, monkeypatch):
+    monkeypatch.setattr(doctor, "HASHES", {folder.name: {"config.json": 40 * "0"}})
+    assert looked(folder)[0] == 0
 
 
 def test_a_base_model_is_whole_too(server, looked, folder):

@@ -39,12 +39,6 @@ load = AutoModelForSequenceClassification.from_pretrained
 fuzz = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture
-def folder(files, tmp_path):
-    (tmp_path / "checkpoint").mkdir()
-    return written(files, tmp_path / "checkpoint")
-
-
 def written(files: dict[str, bytes], folder: Path) -> Path:
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -632,6 +626,22 @@ def spoil(folder: Path, model: torch.nn.Module, word: int) -> None:
     (folder / "model.safetensors").write_bytes(save(tensors))
 
 
+@pytest.mark.parametrize("name", ["pre_classifier.bias", "classifier.bias", "distilbert.embeddings.LayerNorm.weight"])
+def test_a_number_too_large_for_the_models_dtype_is_refused(folder, model, name):
+    tensors = model.state_dict()
+    tensors[name] = tensors[name].double()
+    tensors[name][0] = -1e300
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").write_bytes(save(tensors))
+    refused(lambda: load(folder), f"model.safetensors: {name} holds NaN or infinity")
+
+
+def test_a_path_that_is_no_utf8_is_called_so(folder):
+    odd = folder.parent / os.fsdecode(b"m\xff")
+    folder.rename(odd)
+    refused(lambda: load(odd), "model.safetensors has a name that is not UTF-8, and safetensors opens no such file; rename it")
+
+
 def test_the_texts_before_one_without_scores_are_given_out(folder, model):
     spoil(folder, model, word=7)
     given_out, classifier = [], pipeline(model=folder, device="cpu", batch_size=2)
@@ -668,6 +678,9 @@ def test_a_fault_on_the_command_line_is_one_line_and_status_1(minibert, folder, 
     assert done.stdout == ""
 
 
+WORDS = "distilbert.embeddings.word_embeddings.weight"
+
+
 def test_explain_and_the_scripts_say_so_too(folder, model, monkeypatch, capsys, tmp_path):
     spoil(folder, model, word=7)
     (tmp_path / "data").mkdir()
@@ -676,7 +689,7 @@ def test_explain_and_the_scripts_say_so_too(folder, model, monkeypatch, capsys, 
     refused(lambda: explain("word7", folder), "text 0 has no scores", kind=ValueError)
     for script, arguments, words in (
         (evaluate, ["--model", folder, "--data", tmp_path / "data/dev.tsv"], "evaluate: text 0 has no scores"),
-        (average, [folder, "--to", tmp_path / "new"], f"average: {folder}: distilbert.embeddings.word_embeddings.weight holds NaN"),
+        (average, [folder, "--to", tmp_path / "new"], f"average: {folder}/model.safetensors: {WORDS} holds NaN"),
         (train, ["--base", folder, "--data", tmp_path / "data", "--to", tmp_path / "new"], "word_embeddings.weight holds NaN"),
     ):
         assert words in end_of(script, arguments, monkeypatch)

@@ -16,7 +16,6 @@ import time
 import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import average
 import evaluate
@@ -80,14 +79,6 @@ def full(folder, room=0):
 
 
 @pytest.fixture
-def folder(files, tmp_path):
-    for name, content in files.items():
-        (tmp_path / "tiny" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "tiny" / name).write_bytes(content)
-    return tmp_path / "tiny"
-
-
-@pytest.fixture
 def cache(tmp_path):
     return tmp_path / "home" / "hub"
 
@@ -97,22 +88,6 @@ def server(files, cache, monkeypatch):
     with LoopbackHub({REPO: files}) as server:
         server.lead_client_here(cache, monkeypatch)
         yield server
-
-
-@pytest.fixture
-def minibert(monkeypatch, capsys):
-    """Runs the command in this process, which has torch already."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([*map(str, arguments)])
-        printed, code = capsys.readouterr(), ended.value.code
-        if isinstance(code, str):  # which Python prints, and ends with 1
-            return SimpleNamespace(returncode=1, stdout=printed.out, error=code)
-        return SimpleNamespace(returncode=code, stdout=printed.out, error=printed.err)
-
-    return call
 
 
 def assert_same_weights(loaded, model):
@@ -164,7 +139,7 @@ def test_no_space_for_fetch_is_one_sentence_and_nothing_half_is_left(minibert, f
     with full(place.parent, room=8192):
         done = minibert("fetch", folder, "--to", place)
         assert done.returncode == 1 and done.stdout == "" and list(place.iterdir()) == []
-        assert done.error.startswith(f"minibert: '{place}/model.safetensors' cannot be written (No space left on device); wanted ")
+        assert done.stderr.startswith(f"minibert: '{place}/model.safetensors' cannot be written (No space left on device); wanted ")
     assert minibert("fetch", folder, "--to", place).returncode == 0 and files_of(place) == files_of(folder)
 
 
@@ -175,8 +150,8 @@ def test_no_space_for_labels_leaves_whole_lines_and_with_space_resume_goes_on(mi
     with full(output.parent, room=8192):
         done = minibert(*command)
         lines = output.read_text().splitlines(keepends=True)
-        assert done.returncode == 1 and "cannot be written (No space left on device)" in done.error
-        assert f"{len(lines)} lines of labels can be read" in done.error and 10 < len(lines) < 300
+        assert done.returncode == 1 and "cannot be written (No space left on device)" in done.stderr
+        assert f"{len(lines)} lines of labels can be read" in done.stderr and 10 < len(lines) < 300
         assert [json.loads(line)["text"] for line in lines] == texts[: len(lines)] and lines[-1].endswith("}\n")
         assert minibert(*command, "--resume").returncode == 1 and output.read_text() == "".join(lines)
     done = minibert(*command, "--resume")
@@ -190,7 +165,7 @@ def test_no_space_for_a_page_leaves_the_old_one_and_with_space_it_is_written(min
     command = ("explain", "--model", folder, "--html", page, "word7 word8")
     with full(page.parent, room=4096):
         done = minibert(*command)
-        assert done.returncode == 1 and "page.html' cannot be written (No space left on device); wanted " in done.error
+        assert done.returncode == 1 and "page.html' cannot be written (No space left on device); wanted " in done.stderr
         assert files_of(page.parent) == {"page.html": b"the page before"}
     assert minibert(*command).returncode == 0 and page.read_text("utf-8").startswith("<!")
     assert list(files_of(page.parent)) == ["page.html"]
@@ -231,11 +206,23 @@ def test_a_damaged_file_in_a_read_only_cache_is_refused_in_one_sentence(server, 
     assert isinstance(sentence(lambda: load(REPO, revision=COMMIT), REPO, "Read-only", "HF_HOME"), CheckpointError)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt"])  # of which the one would go, the other come
+def test_fetch_to_where_a_folder_has_a_files_name_leaves_the_old_checkpoint(minibert, folder, tmp_path, name):
+    place = tmp_path / "copy"
+    assert minibert("fetch", folder, "--to", place).returncode == 0
+    (place / name).unlink(missing_ok=True)
+    (place / name).mkdir()
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    done = minibert("fetch", "mini-sst2", "--to", place)
+    assert done.returncode == 1 and f"{name}' cannot be written (it is a folder, a pipe or a device)" in done.stderr
+    assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
+
+
 def test_fetch_to_a_read_only_place_is_one_sentence(minibert, folder, mounted):
     place = mounted("ro")
     for to in (place, place / "new"):
         done = minibert("fetch", folder, "--to", to)
-        assert done.returncode == 1 and "cannot be written (Read-only file system); wanted" in done.error
+        assert done.returncode == 1 and "cannot be written (Read-only file system); wanted" in done.stderr
 
 
 HOMES = {
