@@ -78,10 +78,14 @@ def pipeline(
     """
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; minibert does {' and '.join(map(repr, TASKS))}.")
+    if tokenizer is not None and not isinstance(tokenizer, DistilBertTokenizer):
+        raise TypeError(f"tokenizer is {tokenizer!r}; wanted a loaded one: tokenizer=AutoTokenizer.from_pretrained(…).")
     target = _device(device)
     if isinstance(model, DistilBertForSequenceClassification):
         if tokenizer is None:
             raise ValueError("model is a loaded model; pass its tokenizer too: tokenizer=AutoTokenizer.from_pretrained(…).")
+        if revision is not None:
+            raise ValueError(f"model is a loaded model, and revision={revision!r} is for the Hub; leave one out.")
         name, loaded = type(model).__name__, model
     elif model is None or isinstance(model, (str, Path)):
         if model is None and revision is None and tokenizer is None:
@@ -276,7 +280,7 @@ def _device(device: str | int | torch.device | None) -> torch.device:
     try:
         target = torch.device(device)
         torch.zeros(1, device=target).item()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+    except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).split(". ")[0].splitlines()[0][:200]
         raise ValueError(f"device is {device!r}, which this PyTorch cannot use ({reason}); try device='cpu'.") from error
     return target

@@ -109,7 +109,8 @@ def _object(line: str, lines: _Lines) -> dict[str, object]:
     try:
         found = json.loads(line, object_pairs_hook=no_key_twice)
     except (ValueError, RecursionError) as error:  # of brackets, a thousand deep
-        raise lines.bad(f"is no JSON ({error}); wanted a JSON object on each line") from error
+        reason = str(error).partition(";")[0]  # of a number without end, Python says how programmers allow it
+        raise lines.bad(f"cannot be read as JSON ({reason}); wanted a JSON object on each line") from error
     if not isinstance(found, dict):
         raise lines.bad(f"is {short.repr(found)}; wanted a JSON object on each line")
     return found
@@ -150,7 +151,8 @@ def _numbered(lines: _Lines, rows: Iterator[list[str]]) -> Iterator[tuple[int, l
             reason = str(error).partition(" - ")[0]
             if reason == "unexpected end of data":
                 reason = "a quote is opened and never closed"
-            raise lines.bad(f"is no CSV ({reason}); wanted quotes around a field, and doubled within it", number) from error
+            trouble = f"cannot be read as CSV ({reason}); wanted quotes around a field, and doubled within it"
+            raise lines.bad(trouble, number) from error
         yield number, row or [""]
 
 

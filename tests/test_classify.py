@@ -304,11 +304,20 @@ def test_a_model_in_training_mode_is_put_into_evaluation_mode(ours):
         ({"top_k": "2"}, ValueError, "top_k is '2'"),
         ({"top_k": 1.5}, ValueError, "top_k is 1.5"),
         ({"model": 3}, TypeError, "model is a int; wanted a Hub id"),
+        ({"tokenizer": "mini-sst2"}, TypeError, "tokenizer is 'mini-sst2'; wanted a loaded one"),
+        ({"device": 1.5}, ValueError, "device is 1.5, which this PyTorch cannot use"),
+        ({"device": 10**30}, ValueError, "device is 1000"),
+        ({"revision": 5}, TypeError, "revision is 5; wanted the name of a branch"),
     ],
 )
 def test_arguments_without_sense_are_refused(arguments, kind, words):
     with pytest.raises(kind, match=words):
         pipeline(**({"model": "mini-sst2"} | arguments))
+
+
+def test_a_loaded_model_has_no_revision(ours):
+    with pytest.raises(ValueError, match="model is a loaded model, and revision='main' is for the Hub"):
+        pipeline(model=ours.model, tokenizer=ours.tokenizer, revision="main")
 
 
 def test_a_loaded_model_needs_its_tokenizer(ours):

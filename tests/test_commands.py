@@ -147,6 +147,19 @@ def test_what_cannot_be_done_is_one_sentence(exercise, arguments, sentence):
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"minibert: {sentence}\n")
 
 
+def test_a_folder_in_the_place_of_an_answer_is_called_so(exercise):
+    (exercise.folder / "gelu.py").mkdir()
+    done = exercise("check", "gelu")
+    sentence = "minibert: gelu.py is a folder, a pipe or a device; wanted the file of your answer.\n"
+    assert (done.returncode, done.stderr) == (1, sentence)
+
+
+def test_a_place_that_cannot_be_used_is_one_sentence(exercise):
+    done = exercise("start", "gelu", "--to", 300 * "x")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "cannot be used (File name too long); give another place" in done.stderr
+
+
 def test_notes_that_are_damaged_are_named_and_nothing_is_lost(exercise):
     (exercise.folder / ".minibert-exercises.json").write_text('{"gelu": ')
     done = exercise("hint", "gelu")

@@ -94,7 +94,7 @@ def test_quotes_in_tsv_are_characters_like_any_other():
 def test_a_long_field_of_csv_works_and_an_open_quote_does_not_fill_the_memory():
     assert [text.text for text in read(b'text\n"' + b"x" * 200_000 + b'"\n', "csv")] == ["x" * 200_000]
     rest = io.BytesIO(b'text\n"' + b"0123456\n" * (LONGEST // 8 + 10_000))
-    with pytest.raises(ValueError, match=r"^line 2 of file is no CSV \(field larger than field limit"):
+    with pytest.raises(ValueError, match=r"^line 2 of file cannot be read as CSV \(field larger than field limit"):
         list(read_texts(rest, "file", "csv", "text"))
     assert rest.tell() < LONGEST + 100
 
@@ -172,18 +172,18 @@ BAD = [
     ("lines", b"\xef\xbb\xbfab\xff", 0, "line 1 of file is not UTF-8 (byte 6)"),
     ("jsonl", b'{"text": "x"}\n{"text": "\xff"}\n', 1, "line 2 of file is not UTF-8 (byte 11)"),
     ("jsonl", b'{"text": "x"}\n\n{"text": "y"}\n', 1, "line 2 of file is blank; wanted a JSON object on each line"),
-    ("jsonl", b'{"text": "x"}\n{"text": \n', 1, "line 2 of file is no JSON (Expecting value: "),
-    ("jsonl", b'{"text": "x", "text": "y"}\n', 0, "line 1 of file is no JSON (the key 'text' is there twice)"),
-    ("jsonl", b"[" * 100_000, 0, "line 1 of file is no JSON ("),
+    ("jsonl", b'{"text": "x"}\n{"text": \n', 1, "line 2 of file cannot be read as JSON (Expecting value: "),
+    ("jsonl", b'{"text": "x", "text": "y"}\n', 0, "line 1 of file cannot be read as JSON (the key 'text' is there twice)"),
+    ("jsonl", b"[" * 100_000, 0, "line 1 of file cannot be read as JSON ("),
     ("jsonl", b'{"text": "x"}\n["y"]\n', 1, "line 2 of file is ['y']; wanted a JSON object on each line"),
     ("jsonl", b'{"text": "x"}\n{"txt": "y", "n": 1}\n', 1, "line 2 of file has no key 'text', only ['txt', 'n']; wanted one of"),
     ("jsonl", b'{"text": "x"}\n{"text": 3.5}\n', 1, "line 2 of file has 3.5 under 'text'; wanted a string"),
     ("jsonl", b'{"text": null}\n', 0, "line 1 of file has null under 'text'; wanted a string"),
     ("csv", b'id,text\n1,"x\ny"\n2\n', 1, "line 4 of file has 1 column; wanted 2, as line 1 names them"),
     ("csv", b"text,id\nI liked it, really,1\n", 0, "line 2 of file has 3 columns; wanted 2, as line 1 names them"),
-    ("csv", b'id,text\n1,"x\ny"\n2,"z\n3,w\n', 1, "line 4 of file is no CSV (a quote is opened and never closed); wanted quotes"),
-    ("csv", b'id,text\n1,x\n2,"y"z\n', 1, "line 3 of file is no CSV (',' expected after '\"'); wanted quotes"),
-    ("csv", b"id,text\n1,x\ry\n", 0, "line 2 of file is no CSV (new-line character seen in unquoted field); wanted quotes"),
+    ("csv", b'id,text\n1,"x\ny"\n2,"z\n3,w\n', 1, "line 4 of file cannot be read as CSV (a quote is opened and never closed)"),
+    ("csv", b'id,text\n1,x\n2,"y"z\n', 1, "line 3 of file cannot be read as CSV (',' expected after '\"'); wanted quotes"),
+    ("csv", b"id,text\n1,x\ry\n", 0, "line 2 of file cannot be read as CSV (new-line character seen in unquoted field)"),
     ("csv", b'id,text\n1,"x\n\xff"\n', 0, "line 3 of file is not UTF-8 (byte 1)"),
     ("csv", b"id,text\n1,x\n\n2,y\n", 1, "line 3 of file has 1 column; wanted 2, as line 1 names them"),
     ("tsv", b"text\tid\nx\t1\ny\n", 1, "line 3 of file has 1 column; wanted 2, as line 1 names them"),
@@ -211,7 +211,7 @@ UNREADABLE = [
     ("tsv", b"text\tid\ttext\n", "text", "file has more than one column 'text'; it has the columns ['text', 'id', 'text']"),
     ("csv", b"", "text", "file is empty; wanted a CSV file, whose first line names its columns"),
     ("tsv", b"", None, "file is empty; wanted a TSV file"),
-    ("csv", b'"id,review\n', "text", "line 1 of file is no CSV (a quote is opened and never closed)"),
+    ("csv", b'"id,review\n', "text", "line 1 of file cannot be read as CSV (a quote is opened and never closed)"),
     ("xml", b"", None, "form is 'xml'; wanted one of lines, jsonl, csv, tsv"),
 ]  # fmt: skip
 

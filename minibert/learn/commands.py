@@ -103,6 +103,8 @@ def _start(known: Course, book: Workbook, exercise: Exercise) -> int:
 def _check(known: Course, book: Workbook, exercise: Exercise) -> int:
     file = book.file(exercise)
     if not file.is_file():
+        if file.exists():
+            raise ValueError(f"{file} is a folder, a pipe or a device; wanted the file of your answer.")
         raise ValueError(f"there is no {file}; `{_typed(book, 'start', exercise)}` writes it.")
     result = sandbox.check(sandbox.Job(exercise, file, book.course_file))
     report = result.report
