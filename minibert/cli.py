@@ -5,50 +5,24 @@ What only one command needs is imported where it runs, PyTorch first of all: hel
 
 import argparse
 import atexit
-import errno
 import os
 import shutil
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from .ending import INTERRUPTED, Parser, end
 from .texts import FORMS
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
-UNWRITABLE = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs one command and exits: 0 when all went well, 1 after an error or for an answer that does not pass, 2 for a usage
     error, 130 after Ctrl-C.
     """
-    _open_what_is_closed()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
-            stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _show_warning
     _on_ctrl_c(lambda *_: os._exit(INTERRUPTED))  # not by an exception: in the middle of an import, it ends as another one
-    status: int | str
-    try:
-        try:
-            status = _run(arguments)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
-        _forget_what_is_printed()
-        status = 1
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except (OSError, ValueError, TypeError) as error:
-        sentence = _one_line(error)
-        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:  # of no file: a print
-            sentence = f"standard output cannot be written ({error.strerror}); wanted a terminal, a pipe, or a file that has room."
-            _forget_what_is_printed()
-        status = f"minibert: {sentence}"
-    sys.exit(status)
+    end("minibert", lambda: _run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -63,32 +37,13 @@ def _run(arguments: list[str] | None) -> int:
     return args.run(args) or 0
 
 
-def _open_what_is_closed() -> None:
-    """Puts something in the place of a standard stream that was closed, as by `>&-`: a file opened later would come to lie there.
-
-    Writing to such a standard output fails, as it should; what would be told on standard error has nobody to hear it.
-    """
-    for number, way in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, way)  # it takes the lowest number that is free
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _forget_what_is_printed() -> None:
-    """Or else Python would try to print it once more as it ends, and fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _on_ctrl_c(handler: Any) -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup has it, or a shell in the background
         signal.signal(signal.SIGINT, handler)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="minibert", description="DistilBERT, written to be read.")
+    parser = Parser(prog="minibert", description="DistilBERT, written to be read.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     classify = commands.add_parser(
@@ -98,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("text", nargs="*", type=_text, metavar="TEXT", help="a text to label")
     classify.add_argument("--file", metavar="FILE", help="a UTF-8 file: .jsonl, .csv or .tsv with --field, else one text a line")
-    classify.add_argument("--field", metavar="NAME", help="the key or column that holds the text")
+    classify.add_argument("--field", type=_text, metavar="NAME", help="the key or column that holds the text")
     classify.add_argument("--format", choices=FORMS, help="how to read it, whatever its name; standard input is lines by default")
     classify.add_argument("--output", metavar="FILE", help="write the labels to this file, as --json prints them")
     classify.add_argument("--resume", action="store_true", help="go on where --output ends; what is labelled there stays")
@@ -131,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     shape = explain.add_mutually_exclusive_group()
     shape.add_argument("--html", metavar="FILE", help="write it all as one page for a browser")
     shape.add_argument("--block", type=int, default=0, metavar="N", help="the block to show, counted from 0; by default the first")
-    explain.add_argument("--label", metavar="NAME", help="the right answer, for the loss; by default the model's own answer")
+    words = "the right answer, for the loss; by default the model's own answer"
+    explain.add_argument("--label", type=_text, metavar="NAME", help=words)
     explain.add_argument("--model", metavar="WHERE", help="Hub id, folder or mini-sst2; by default the Hub's SST-2 checkpoint")
     explain.add_argument("--revision", help="branch, tag or commit on the Hub")
     explain.set_defaults(run=_explain, usage=explain)
@@ -255,13 +211,3 @@ def _text(argument: str) -> str:
         return argument
     except UnicodeDecodeError as error:
         raise argparse.ArgumentTypeError(f"{argument!r} is not UTF-8") from error
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"minibert: warning: {_one_line(message)}", file=sys.stderr)
-
-
-def _one_line(message: object) -> str:
-    from .tokenizer import printable
-
-    return printable(" ".join(str(message).split()))

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
+from .checkpoint import FILES
 from .classify import TextClassificationPipeline, pipeline
+from .ending import tell
 from .fast import why_not
 from .results import Left, begin, check_it_is_there, go_on, line_of, write_line
 from .texts import Text, form_of, read_texts
@@ -54,7 +57,7 @@ def classify(args: argparse.Namespace) -> None:
         dtype: torch.dtype = getattr(torch, args.dtype)
         classifier = pipeline(model=args.model, revision=args.revision, device=args.device, dtype=dtype, top_k=args.top_k or "best")
         if file is not None and file.isatty():
-            print("minibert: one text a line; Ctrl-D ends.", file=sys.stderr)
+            tell("minibert: one text a line; Ctrl-D ends.")
             classifier.batch_size = 1  # answer each line as it comes
         on_cpu = classifier.model.classifier.weight.device.type == "cpu"
         half = dtype != torch.float32 and (not on_cpu or why_not(dtype) is None)
@@ -62,6 +65,7 @@ def classify(args: argparse.Namespace) -> None:
         output: FileIO | None = None
         left = Left(iter(texts))
         if args.output is not None:
+            _check_not_the_models(args.output, args.model)
             texts = chain(list(islice(left.rest, 1)), left.rest)  # where the first cannot be read, the output is left alone
             mode = "a+b" if args.resume else "ab"  # either leaves what is there, until nothing is in the way
             output = opened.enter_context(_open("--output", args.output, mode, "a file in a folder that is there"))
@@ -81,7 +85,7 @@ def classify(args: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             if output is not None:
                 lines = f"{_counted(count, 'line')} of labels can be read in {printable(args.output)}"
-                print(f"minibert: interrupted; {lines}, and --resume goes on there.", file=sys.stderr)
+                tell(f"minibert: interrupted; {lines}, and --resume goes on there.")
             raise
         except (OSError, ValueError, TypeError) as error:
             if output is None:
@@ -91,8 +95,8 @@ def classify(args: argparse.Namespace) -> None:
             check_it_is_there(output, args.output)
             there = f", and {left.texts:,} that had theirs before," if left.texts else ""
             place = f"{printable(args.output)} (model: {printable(name)})"
-            told = sys.stderr if _is_standard_output(output) else sys.stdout  # not among the labels
-            print(f"{_counted(count - left.texts, 'text')}{there} -> {place}", file=told)
+            say = tell if _is_standard_output(output) else print  # not among the labels
+            say(f"{_counted(count - left.texts, 'text')}{there} -> {place}")
 
 
 def _begin(
@@ -165,8 +169,8 @@ def _progress(file: BinaryIO | None, labels: Any, left: Left) -> Iterator[Callab
 
 def _open(option: str, name: str, mode: str, wanted: str) -> Any:
     try:
-        if mode == "ab" and stat.S_ISFIFO(_mode_of(name)) and not name.startswith("/dev/"):  # where it has its reader
-            print(f"minibert: waiting for a reader of {printable(name)}", file=sys.stderr)
+        if mode != "a+b" and stat.S_ISFIFO(_mode_of(name)) and not name.startswith("/dev/"):  # where it has its other end
+            tell(f"minibert: waiting for a {'writer' if mode == 'rb' else 'reader'} of {printable(name)}")
         return open(name, mode, buffering=-1 if mode == "rb" else 0)
     except OSError as error:
         done = "read" if mode == "rb" else "written"
@@ -194,6 +198,14 @@ def _check_not_the_input(name: str | None, file: BinaryIO) -> None:
         if os.path.samestat(ours, other) and not stat.S_ISCHR(ours.st_mode):  # a terminal may be both
             what = "standard output" if name is None else f"--output {name!r}"
             raise ValueError(f"{what} is the file that the texts are read from; give it another name.")
+
+
+def _check_not_the_models(name: str, model: str | None) -> None:
+    """The output must not be a file of the folder that the model was read from."""
+    for path in (Path(model or "") / file for file in FILES):
+        with suppress(OSError):  # what is not there is not the output
+            if os.path.samefile(path, name):
+                raise ValueError(f"--output {name!r} is a file of the model; give it another name.")
 
 
 def _counted(number: int, what: str) -> str:

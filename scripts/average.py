@@ -11,39 +11,38 @@ float16 halves the file. It keeps 11 significant bits of all but the tiniest wei
 of; minibert and transformers compute with it in float32.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 import torch
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
+from minibert.ending import Parser, end
 from minibert.tensors import check_finite
 from minibert.vocabulary import check_vectors
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Average the weights of several runs, and store them in float16.")
+def run() -> int:
+    parser = Parser(description="Average the weights of several runs, and store them in float16.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that train.py wrote, from one base model")
     parser.add_argument("--to", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
-    try:
-        models = [AutoModelForSequenceClassification.from_pretrained(run, dtype=torch.float64) for run in args.runs]
-        if any(model.config != models[0].config for model in models):
-            raise ValueError("the runs differ in config.json; wanted runs of one base model.")
-        weights = [model.state_dict() for model in models]
-        for run, tensors in zip(args.runs, weights, strict=True):
-            check_finite(tensors, run)
-        mean = {name: torch.stack([each[name] for each in weights]).mean(dim=0) for name in weights[0]}
-        models[0].load_state_dict(mean)
-        tokenizer = AutoTokenizer.from_pretrained(args.runs[0])
-        check_vectors(tokenizer.vocab, models[0].config.vocab_size)
-        save_pretrained(models[0].half(), args.to, tokenizer)
-    except (OSError, ValueError) as error:
-        sys.exit(f"average: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    models = [AutoModelForSequenceClassification.from_pretrained(run, dtype=torch.float64) for run in args.runs]
+    if any(model.config != models[0].config for model in models):
+        raise ValueError("the runs differ in config.json; wanted runs of one base model.")
+    weights = [model.state_dict() for model in models]
+    for run, tensors in zip(args.runs, weights, strict=True):
+        check_finite(tensors, run)
+    mean = {name: torch.stack([each[name] for each in weights]).mean(dim=0) for name in weights[0]}
+    models[0].load_state_dict(mean)
+    tokenizer = AutoTokenizer.from_pretrained(args.runs[0])
+    check_vectors(tokenizer.vocab, models[0].config.vocab_size)
+    save_pretrained(models[0].half(), args.to, tokenizer)
     print(f"{args.to}: the mean of {len(models)} runs, in float16")
+    return 0
+
+
+def main() -> None:
+    end("average", run)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import os
 import platform
 import random
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -38,6 +37,7 @@ from torch import Tensor, nn
 from minibert import AutoTokenizer
 from minibert.checkpoint import DEFAULT, HubUnreachable, locate
 from minibert.classify import BATCH_TOKENS, HALF_BATCH_TOKENS, batches
+from minibert.ending import Parser, end
 from minibert.fast import PackedLinear, why_not
 
 PARAMETERS = 66_955_010
@@ -379,8 +379,8 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Speed and memory of minibert beside its peers, in one run.")
+def run() -> int:
+    parser = Parser(description="Speed and memory of minibert beside its peers, in one run.")
     parser.add_argument("--data", type=Path, help="GLUE file, such as SST-2's dev.tsv; by default sentences are made up")
     parser.add_argument("--model", metavar="WHERE", help="checkpoint; by default the Hub's, or its shape with random weights")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"some of: {', '.join(ROWS)}")
@@ -410,18 +410,15 @@ def main() -> None:
             args.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         if args.picture:
             timing.picture(args.picture, setting.found)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except ImportError as error:
-        print(f'benchmark: {error.name} is not installed; run `pip install -e ".[bench]"`.', file=sys.stderr)
-        sys.exit(2)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"benchmark: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        raise ValueError(f'{error.name} is not installed; run `pip install -e ".[bench]"`.') from error
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    return 0
+
+
+def main() -> None:
+    end("benchmark", run, failed=2)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,7 @@ import argparse
 import dataclasses
 import json
 import math
-import os
-import sys
 import traceback
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ import torch
 
 from minibert.checkpoint import Checkpoint, locate, read_model, read_tokenizer
 from minibert.classify import default_checkpoint
+from minibert.ending import Parser, end
 from minibert.fast import fast
 from minibert.learn.divergence import TIMES_THE_ROUNDING, Comparison, Stage, compare
 from minibert.learn.places import place_in_words
@@ -164,8 +162,8 @@ def in_one_sentence(error: BaseException) -> str:
     return f"{last.name}, line {frames[-1].lineno}, raised {type(error).__name__}: {error}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
+def run() -> int:
+    parser = Parser(
         description="Compares minibert with a reference, stage by stage, and says where they part.",
         epilog="Exit status: 0 if every stage agrees, 1 if one does not, 2 if they could not be compared.",
     )
@@ -183,23 +181,14 @@ def main() -> None:
     parser.add_argument("--gradients", action="store_true", help="compare gradients too, of the loss with labels 0, 1, 0, 1 ...")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file; null is what is no finite number")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the listing of one sentence, both models side by side")
-    args = parser.parse_args()
-    warnings.showwarning = lambda message, *_, **__: print(f"compare: warning: {message}", file=sys.stderr)
-    try:
-        agree = run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (OSError, ValueError, TypeError) as error:
-        print(f"compare: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0 if agree else 1)
+    return 0 if show(parser.parse_args()) else 1
 
 
-def run(args: argparse.Namespace) -> bool:
+def main() -> None:
+    end("compare", run, failed=2)
+
+
+def show(args: argparse.Namespace) -> bool:
     for path in filter(None, (args.json, args.html)):
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{path} cannot be written; wanted a file in a folder that is there.")

@@ -5,43 +5,43 @@
 Why that is possible, and how, is told in minibert/bert.py.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 from minibert.bert import fold, read_config
 from minibert.checkpoint import locate, read_tokenizer, save_pretrained
+from minibert.ending import Parser, end
 from minibert.files import own_file
 from minibert.model import DistilBertModel
 from minibert.tensors import FLOATS, check_finite, check_fit, read_tensors
 from minibert.vocabulary import check_vectors
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Turn a BERT encoder into a DistilBERT that computes the same.")
+def run() -> int:
+    parser = Parser(description="Turn a BERT encoder into a DistilBERT that computes the same.")
     parser.add_argument("where", help="a folder or a Hub id with config.json, model.safetensors and vocab.txt")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
     parser.add_argument("--to", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
+    folder = locate(args.where, args.revision).folder
+    model = DistilBertModel(read_config(own_file(folder, "config.json")))
+    bert = read_tensors(folder / "model.safetensors")
+    # Half precision would round the sum; what is no floating-point number is left for check_fit to refuse.
     try:
-        folder = locate(args.where, args.revision).folder
-        model = DistilBertModel(read_config(own_file(folder, "config.json")))
-        bert = read_tensors(folder / "model.safetensors")
-        # Half precision would round the sum; what is no floating-point number is left for check_fit to refuse.
         tensors = fold({name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in bert.items()})
-        check_fit(model, tensors, folder / "model.safetensors")
-        check_finite(tensors, folder / "model.safetensors")
-        model.load_state_dict(tensors)
-        tokenizer = read_tokenizer(folder)
-        check_vectors(tokenizer.vocab, model.config.vocab_size)
-        save_pretrained(model, args.to, tokenizer)
     except KeyError as error:
-        sys.exit(f"import_bert: {args.where} has no tensor {error}; wanted a BERT encoder.")
-    except (OSError, ValueError) as error:
-        sys.exit(f"import_bert: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+        raise ValueError(f"{args.where} has no tensor {error}; wanted a BERT encoder.") from error
+    check_fit(model, tensors, folder / "model.safetensors")
+    check_finite(tensors, folder / "model.safetensors")
+    model.load_state_dict(tensors)
+    tokenizer = read_tokenizer(folder)
+    check_vectors(tokenizer.vocab, model.config.vocab_size)
+    save_pretrained(model, args.to, tokenizer)
     print(f"{args.to}: {sum(p.numel() for p in model.parameters()):,} parameters; no classification head yet, train.py makes one.")
+    return 0
+
+
+def main() -> None:
+    end("import_bert", run)
 
 
 if __name__ == "__main__":

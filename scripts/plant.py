@@ -8,7 +8,6 @@
 Exit status: 0 if every visible mistake is noticed, and named as itself by the checker; 1 if not.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from minibert.ending import Parser, end
 from minibert.learn.bugs import Mistake
 from minibert.learn.exercises import course
 from minibert.learn.proof import rehearse
@@ -55,8 +55,8 @@ def in_tests(mistakes: list[Mistake]) -> Iterator[tuple[Mistake, str]]:
         yield from zip(mistakes, pool.map(suite_says, mistakes), strict=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Plant every known mistake, and look who notices.")
+def run() -> int:
+    parser = Parser(description="Plant every known mistake, and look who notices.")
     parser.add_argument("name", nargs="*", metavar="NAME", help="a mistake; by default all of them")
     parser.add_argument("--only", choices=("exercises", "tests"), help="one of the two tables")
     args = parser.parse_args()
@@ -82,11 +82,12 @@ def main() -> None:
             missed += not right
             print(f"{mistake.name:<40}{mistake.module:<20}{said}{'' if right else '  NOT NOTICED'}", flush=True)
     print(f"\n{missed} of them were not noticed." if missed else "\nEvery mistake that can be seen was noticed.")
-    sys.exit(1 if missed else 0)
+    return 1 if missed else 0
+
+
+def main() -> None:
+    end("plant", run)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()

@@ -18,8 +18,8 @@ for the recipe; Polyak and Juditsky 1992 for averaging.
 """
 
 import argparse
+import math
 import random
-import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +31,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
+from minibert.ending import Parser, end, tell
 from minibert.files import write_atomically
 from minibert.tensors import check_finite
 from minibert.vocabulary import check_vectors
@@ -155,6 +156,8 @@ def train(args: argparse.Namespace) -> None:
             if done >= warm_up:  # the first steps are too far from where it ends
                 averaged.update_parameters(model)
             total, done = total + loss.item(), done + 1
+            if not math.isfinite(total):
+                raise ValueError(f"at step {done} the loss was no finite number any more; begin again with a smaller --lr.")
             bar.update()
             if done % args.save_every == 0 and done % steps_an_epoch:
                 save_state(saved, state, args, best=best, total=total, done=done, log=log)
@@ -214,18 +217,30 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Fine-tune a base model on a GLUE folder.")
+def rate(text: str) -> float:
+    if not 0 < (number := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate; wanted a number above 0")
+    return number
+
+
+def share(text: str) -> float:
+    if not 0 <= (number := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; wanted a number from 0 to 1")
+    return number
+
+
+def run() -> int:
+    parser = Parser(description="Fine-tune a base model on a GLUE folder.")
     parser.add_argument("--base", required=True, help="base model: a folder or a Hub id")
     parser.add_argument("--data", type=Path, required=True, help="GLUE folder with train.tsv")
     parser.add_argument("--to", type=Path, required=True, help="folder for the classifier, the log and the state to resume from")
     parser.add_argument("--epochs", type=positive, default=3)
-    parser.add_argument("--lr", type=float, default=5e-5, help="highest learning rate")
+    parser.add_argument("--lr", type=rate, default=5e-5, help="highest learning rate")
     parser.add_argument("--batch", type=positive, default=32, help="sentences a step")
     parser.add_argument("--seed", type=int, default=1, help="of the new head and of dropout; runs to be averaged share it")
     parser.add_argument("--order", type=int, default=1, help="seed of the order in which the sentences come")
     parser.add_argument("--hold-out", type=int, default=500, help="sentences of train.tsv to judge by; 0 trains on all")
-    parser.add_argument("--mask-tokens", type=float, default=0.15, help="share of the words that are hidden behind [MASK]")
+    parser.add_argument("--mask-tokens", type=share, default=0.15, help="share of the words that are hidden behind [MASK]")
     parser.add_argument("--freeze-words", action="store_true", help="leave the word vectors as the base model has them")
     parser.add_argument("--save-every", type=positive, default=500, help="steps between two saved states")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --to")
@@ -233,11 +248,14 @@ def main() -> None:
     try:
         args.to.mkdir(parents=True, exist_ok=True)
         train(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f"train: {error}")
     except KeyboardInterrupt:
-        print(f"train: interrupted; --resume goes on from the last state saved in {args.to}.", file=sys.stderr)
-        sys.exit(130)
+        tell(f"train: interrupted; --resume goes on from the last state saved in {args.to}.")
+        raise
+    return 0
+
+
+def main() -> None:
+    end("train", run)
 
 
 if __name__ == "__main__":

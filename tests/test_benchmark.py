@@ -170,7 +170,9 @@ def call(monkeypatch, *arguments):
 def test_a_quick_run_ends_with_the_table_and_writes_every_figure(small, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(timing, "PAUSE", 0)
     rows = ["loading", "sentences", "single", "documents", "threads", "gpu"]
-    call(monkeypatch, "--model", small, "--quick", "--rows", *rows, "--json", tmp_path / "found.json")
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, "--model", small, "--quick", "--rows", *rows, "--json", tmp_path / "found.json")
+    assert ended.value.code == 0
     out = capsys.readouterr().out
     table = out[out.index("target ") :].splitlines()[1:]
     assert [line[:56].strip() for line in table] == list(TARGETS)
@@ -191,7 +193,7 @@ def test_a_quick_run_ends_with_the_table_and_writes_every_figure(small, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data", "absent.tsv"], "No such file or directory: 'absent.tsv'"),
+        (["--data", "absent.tsv"], "'absent.tsv' cannot be used (No such file or directory)"),
         (["--json", "absent/found.json"], "absent/found.json cannot be written; wanted a file in a folder"),
         (["--repeats", "0"], "--repeats is 0 and --threads"),
         (["--model", "./absent"], "there is no folder ./absent"),

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from test_cli import SST2, environment
 
+SCRIPTS = Path(__file__).parent.parent / "scripts"
 RUN = f'"{sys.executable}" -m minibert'
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
 
@@ -20,7 +22,7 @@ def shell(tmp_path):
     """Runs a line of bash, where {minibert} is the command; no traceback, ever."""
 
     def run(line: str, **more):
-        command = ["bash", "-c", line.replace("{minibert}", RUN)]
+        command = ["bash", "-c", line.replace("{minibert}", RUN).replace("{python}", f'"{sys.executable}"')]
         done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), cwd=tmp_path, timeout=60, **more)
         assert "Traceback" not in done.stderr + done.stdout
         return done
@@ -44,9 +46,34 @@ def test_a_standard_output_that_takes_nothing_is_one_sentence(shell, command, wh
 
 
 @FULL
-def test_help_that_cannot_be_printed_is_no_success(shell):
-    done = shell("env -u PYTHONUNBUFFERED {minibert} --help > /dev/full")  # unbuffered, argparse itself swallows it
+@pytest.mark.parametrize("buffered", ["-u PYTHONUNBUFFERED", "PYTHONUNBUFFERED=1"])
+def test_help_that_cannot_be_printed_is_no_success(shell, buffered):
+    done = shell(f"env {buffered} {{minibert}} classify --help > /dev/full")
     assert done.returncode == 1 and "standard output cannot be written" in done.stderr
+
+
+@FULL
+@pytest.mark.parametrize("where", [">&-", "> /dev/full"], ids=["closed", "full"])
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("evaluate.py --model mini-sst2 --data dev.tsv", 1), ("compare.py --model mini-sst2 --against float64", 2)],
+)
+def test_a_script_says_so_too(shell, tmp_path, script, status, where):
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\t1\n")
+    done = shell(f'{{python}} "{SCRIPTS}"/{script} {where}')
+    name = script.partition(".")[0]
+    assert done.returncode == status and done.stderr.startswith(f"{name}: standard output cannot be written (")
+    assert done.stderr.count("\n") == 1
+
+
+@FULL
+@pytest.mark.parametrize("where", ["2> /dev/full", "2> >(exit)"], ids=["full", "whose reader has gone"])
+def test_a_warning_that_nobody_can_hear_costs_no_label(shell, tmp_path, where):
+    (tmp_path / "texts.txt").write_text(f"good\n{'good ' * 600}\nbad\n")
+    done = shell(f"{{minibert}} classify --model mini-sst2 --json --file texts.txt {where}")
+    assert done.returncode == 0 and [json.loads(line)["label"] for line in done.stdout.splitlines()] == [
+        "POSITIVE", "POSITIVE", "NEGATIVE"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"], ids=["standard output", "all three"])
@@ -98,6 +125,27 @@ def test_who_waits_for_a_reader_says_so_and_then_loses_nothing(shell, tmp_path):
     assert [json.loads(line)["text"] for line in read[0].splitlines()] == ["good", "bad"]
 
 
+def test_who_waits_for_a_writer_says_so(shell, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = shell("{ sleep 2; echo good > pipe; } & {minibert} classify --model mini-sst2 --json --file pipe")
+    assert done.returncode == 0 and done.stderr.startswith("minibert: waiting for a writer of pipe\n")
+    assert json.loads(done.stdout)["text"] == "good"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vocab.txt"])
+def test_no_file_of_the_model_is_taken_for_an_output(minibert, folder, name):
+    before = (folder / name).read_bytes()
+    done = minibert("classify", "--model", folder, "--output", folder / name, "word7")
+    assert done.returncode == 1 and done.stderr.endswith(f"{name}' is a file of the model; give it another name.\n")
+    assert (folder / name).read_bytes() == before
+
+
+def test_what_an_error_quotes_of_an_argument_is_escaped(minibert):
+    for arguments in (["classify", "--foo\x1b[31m"], ["classify", "--re=\x1b[31m"]):
+        done = minibert(*arguments)
+        assert done.returncode == 2 and r"\x1b[31m" in done.stderr and "\x1b" not in done.stderr
+
+
 def test_a_page_takes_no_device_pipe_or_folder_away(shell, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
@@ -117,7 +165,10 @@ def test_a_page_follows_a_link(shell, tmp_path):
     assert (tmp_path / "link.html").is_symlink() and (tmp_path / "elsewhere" / "page.html").read_text().startswith("<!")
 
 
-def test_an_argument_is_read_as_it_was_typed_whatever_the_locale(shell):
+def test_an_argument_is_read_as_it_was_typed_whatever_the_locale(shell, tmp_path):
     ascii_only = "LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 PYTHONIOENCODING=ascii"
     done = shell(f"{ascii_only} {{minibert}} classify --model mini-sst2 --json 'na\u00efve \U0001f600'")
     assert done.returncode == 0 and json.loads(done.stdout)["text"] == "na\u00efve \U0001f600"
+    (tmp_path / "texts.csv").write_text("id,t\u00e9xt\n1,good\n")
+    done = shell(f"{ascii_only} {{minibert}} classify --model mini-sst2 --json --file texts.csv --field t\u00e9xt")
+    assert done.returncode == 0 and json.loads(done.stdout)["text"] == "good"

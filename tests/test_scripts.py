@@ -32,8 +32,12 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
 def run(monkeypatch, script, *arguments):
+    """Raises SystemExit where the script ends otherwise than well."""
     monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
-    script.main()
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    if ended.value.code != 0:
+        raise ended.value
 
 
 # import_bert.py
@@ -167,6 +171,29 @@ def train_on(lesson, monkeypatch, to, *more):
     settings = ["--epochs", 3, "--batch", 8, "--lr", 3e-3, "--hold-out", 6, "--save-every", 4]
     run(monkeypatch, train, "--base", lesson / "base", "--data", lesson, "--to", lesson / to, *settings, *more)
     return (lesson / to / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["--lr", "inf"], "'inf' is no learning rate"),
+        (["--lr", "nan"], "'nan' is no learning rate"),
+        (["--lr", "-1"], "'-1' is no learning rate"),
+        (["--mask-tokens", "nan"], "'nan' is no share"),
+        (["--mask-tokens", "2"], "'2' is no share"),
+    ],
+    ids=str,
+)
+def test_a_setting_without_sense_is_a_usage_error(lesson, monkeypatch, capsys, settings, words):
+    with pytest.raises(SystemExit, match="2"):
+        train_on(lesson, monkeypatch, "run", *settings)
+    assert words in capsys.readouterr().err
+
+
+def test_a_run_that_leads_to_no_numbers_ends_and_keeps_nothing_of_them(lesson, monkeypatch):
+    with pytest.raises(SystemExit, match=r"^train: at step \d+ the loss was no finite number any more; begin again"):
+        train_on(lesson, monkeypatch, "run", "--lr", 1e30)
+    assert not (lesson / "run" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("saves", [1, 4, 7], ids=lambda saves: f"after {saves} saves")
@@ -312,6 +339,14 @@ def test_evaluate_counts_what_the_reference_gets_right(tmp_path):
 def test_a_file_that_is_no_glue_file_is_refused(tmp_path, content, words):
     (tmp_path / "dev.tsv").write_text(content)
     with pytest.raises(ValueError, match=words):
+        evaluate.read_glue(tmp_path / "dev.tsv")
+
+
+@pytest.mark.parametrize("before", [0, 1, 3000])
+def test_a_line_that_is_not_utf8_is_known_by_its_number(tmp_path, before):
+    lines = [b"sentence\tlabel\n", *[b"a good one\t1\n"] * 3000][:before]
+    (tmp_path / "dev.tsv").write_bytes(b"".join([*lines, b"caf\xe9\t1\n"]))
+    with pytest.raises(ValueError, match=rf"^line {before + 1} of .*dev\.tsv is not UTF-8 \(byte 4\)"):
         evaluate.read_glue(tmp_path / "dev.tsv")
 
 
