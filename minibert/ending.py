@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's own, but for help that cannot be printed, which is no success, and for what an error quotes, which is escaped."""
 
     def print_help(self, file: Any = None) -> None:
-        print(self.format_help(), end="", file=file, flush=True)
+        print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))

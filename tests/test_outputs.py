@@ -70,7 +70,7 @@ def test_a_script_says_so_too(shell, tmp_path, script, status, where):
 @pytest.mark.parametrize("where", ["2> /dev/full", "2> >(exit)"], ids=["full", "whose reader has gone"])
 def test_a_warning_that_nobody_can_hear_costs_no_label(shell, tmp_path, where):
     (tmp_path / "texts.txt").write_text(f"good\n{'good ' * 600}\nbad\n")
-    done = shell(f"{{minibert}} classify --model mini-sst2 --json --file texts.txt {where}")
+    done = shell(f"env -u PYTHONUNBUFFERED {{minibert}} classify --model mini-sst2 --json --file texts.txt {where}")
     assert done.returncode == 0 and [json.loads(line)["label"] for line in done.stdout.splitlines()] == [
         "POSITIVE", "POSITIVE", "NEGATIVE"
     ]  # fmt: skip
