@@ -119,17 +119,22 @@ def test_control_characters_never_reach_the_terminal(minibert):
     ("arguments", "words"),
     [
         (["--model", "./nowhere", "x"], "there is no folder ./nowhere"),
-        (["--model", "mini-sst3", "x"], "cannot be reached"),
-        (["--model", "some/model", "x"], "cannot be reached"),
+        (["--model", "mini-sst3", "x"], "There is no folder mini-sst3 either; what ships is: mini-sst2."),
         (["--model", "mini-sst2", "--file", "nowhere.txt"], "--file 'nowhere.txt' cannot be read"),
-        (["--revision", 40 * "9", "x"], "cannot be reached"),
+        (["--revision", 40 * "9", "x"], "is not in the cache"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_an_error_is_one_line_and_status_1(process, arguments, words):
-    done = process("classify", *arguments)
+def test_an_error_is_one_line_and_status_1(minibert, arguments, words):
+    done = minibert("classify", *arguments)
     assert done.returncode == 1 and done.stdout in ("", "model: mini-sst2\n")
     assert done.stderr.startswith("minibert: ") and done.stderr.count("\n") == 1 and words in done.stderr
+
+
+def test_a_checkpoint_that_was_asked_for_is_never_replaced(process):
+    done = process("classify", "--model", "some/model", "x")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("minibert: ")
+    assert "cannot be reached for some/model" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

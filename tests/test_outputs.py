@@ -31,13 +31,18 @@ def shell(tmp_path):
     return run
 
 
-COMMANDS = ["classify --model mini-sst2 good", "classify --model mini-sst2 --file texts.txt --json", "doctor", "exercise list",
-            "explain --model mini-sst2 good"]  # fmt: skip
-
-
 @FULL
-@pytest.mark.parametrize("where", [">&-", "> /dev/full"], ids=["closed", "full"])
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        ("classify --model mini-sst2 good", ">&-"),
+        ("classify --model mini-sst2 --file texts.txt --json", "> /dev/full"),
+        ("doctor", "> /dev/full"),
+        ("exercise list", ">&-"),
+        ("explain --model mini-sst2 good", ">&-"),
+        ("explain --model mini-sst2 good", "> /dev/full"),
+    ],
+)
 def test_a_standard_output_that_takes_nothing_is_one_sentence(shell, command, where):
     done = shell(f"{{minibert}} {command} {where}")
     reason = "Bad file descriptor" if where == ">&-" else "No space left on device"
@@ -53,12 +58,14 @@ def test_help_that_cannot_be_printed_is_no_success(shell, buffered):
 
 
 @FULL
-@pytest.mark.parametrize("where", [">&-", "> /dev/full"], ids=["closed", "full"])
 @pytest.mark.parametrize(
-    ("script", "status"),
-    [("evaluate.py --model mini-sst2 --data dev.tsv", 1), ("compare.py --model mini-sst2 --against float64", 2)],
+    ("script", "where", "status"),
+    [
+        ("evaluate.py --model mini-sst2 --data dev.tsv", ">&-", 1),
+        ("compare.py --model mini-sst2 --against float64", "> /dev/full", 2),
+    ],
 )
-def test_a_script_says_so_too(shell, tmp_path, script, status, where):
+def test_a_script_says_so_too(shell, tmp_path, script, where, status):
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\t1\n")
     done = shell(f'{{python}} "{SCRIPTS}"/{script} {where}')
     name = script.partition(".")[0]
@@ -146,22 +153,22 @@ def test_what_an_error_quotes_of_an_argument_is_escaped(minibert):
         assert done.returncode == 2 and r"\x1b[31m" in done.stderr and "\x1b" not in done.stderr
 
 
-def test_a_page_takes_no_device_pipe_or_folder_away(shell, tmp_path):
+def test_a_page_takes_no_device_pipe_or_folder_away(minibert, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for name in ("pipe", "folder"):
         before = (tmp_path / name).stat()
-        done = shell(f"{{minibert}} explain --model mini-sst2 good --html {name}")
+        done = minibert("explain", *SST2, "good", "--html", tmp_path / name)
         assert done.returncode == 1 and "it is a folder, a pipe or a device" in done.stderr and done.stderr.count("\n") == 1
         assert os.path.samestat((tmp_path / name).stat(), before)
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-def test_a_page_follows_a_link(shell, tmp_path):
+def test_a_page_follows_a_link(minibert, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "page.html").write_text("old")
     (tmp_path / "link.html").symlink_to("elsewhere/page.html")
-    assert shell("{minibert} explain --model mini-sst2 good --html link.html").returncode == 0
+    assert minibert("explain", *SST2, "good", "--html", tmp_path / "link.html").returncode == 0
     assert (tmp_path / "link.html").is_symlink() and (tmp_path / "elsewhere" / "page.html").read_text().startswith("<!")
 
 
