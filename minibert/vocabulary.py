@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ROLES = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
 NO_LIMIT = 10**30  # what transformers writes as model_max_length where there is none
 SETTINGS = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True, "model_max_length": 512}
 
@@ -37,7 +38,8 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     """Token -> id, from `tokenizer.json` where there is one, else from `vocab.txt`, where a token's id is its line from 0.
 
     Of a tokenizer.json only the vocabulary is taken, as transformers does: the steps are the same for every BERT.
-    Raises OSError where the file cannot be read, ValueError in one sentence where it holds no whole vocabulary.
+    Raises OSError where the file cannot be read, ValueError in one sentence where it holds no whole vocabulary, or a file
+    beside it adds tokens.
     """
     path = own_file(folder, "tokenizer.json")
     if path.exists():
@@ -57,6 +59,7 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing:
         raise ValueError(f"{path} has no {missing[0]}; a DistilBERT vocabulary has {', '.join(SPECIAL_TOKENS)}.")
+    _check_additions(folder, vocabulary)
     return vocabulary
 
 
@@ -113,10 +116,51 @@ def _of_json(path: Path) -> dict[str, int]:
         raise ValueError(f"{path} has a token with half a character in it ({error}); fetch it again.") from error
     added = values.get("added_tokens") or []
     for token in added if isinstance(added, list) else [added]:
-        content, index = (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
-        if not isinstance(content, str) or content not in vocabulary or index not in (None, vocabulary[content]):
-            raise ValueError(f"{path} adds {short.repr(token)} to its vocabulary; minibert reads the vocabulary alone.")
+        _check_token(path, token, vocabulary, token.get("id") if isinstance(token, dict) else None)
     return vocabulary
+
+
+def _check_additions(folder: Path, vocabulary: dict[str, int]) -> None:
+    """Raises ValueError where a file beside the vocabulary adds a token to it, or gives a special token another name.
+
+    The reference then looks for that token before it splits a text into words, and finds other ids.
+    """
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        path = own_file(folder, name)
+        values = _read_object(path) if path.exists() else {}
+        decoder = values.get("added_tokens_decoder") or {}
+        for index, token in decoder.items() if isinstance(decoder, dict) else [(None, decoder)]:
+            _check_token(path, token, vocabulary, index)
+        for key in ("additional_special_tokens", "extra_special_tokens"):
+            further = values.get(key) or []
+            tokens = further.values() if isinstance(further, dict) else further if isinstance(further, list) else [further]
+            for token in tokens:
+                _check_token(path, token, vocabulary)
+        for role, standard in ROLES.items():
+            if values.get(role) is not None and _content(values[role]) != standard:
+                raise ValueError(f"{path}: {role} is {short.repr(values[role])}; minibert knows {standard} alone.")
+        if values.get("split_special_tokens"):
+            raise ValueError(f"{path}: split_special_tokens is set; minibert never cuts a special token into pieces.")
+    path = own_file(folder, "added_tokens.json")
+    for token, index in (_read_object(path) if path.exists() else {}).items():
+        _check_token(path, token, vocabulary, index)
+
+
+def _check_token(path: Path, token: Any, vocabulary: dict[str, int], index: Any = None) -> None:
+    """Raises ValueError unless the token is one of the special ones, with its own id."""
+    content = _content(token)
+    if content not in SPECIAL_TOKENS or (index is not None and str(index) != str(vocabulary.get(content))):
+        raise ValueError(
+            f"{path} adds {short.repr(token)} to its vocabulary, which changes the ids of a text; minibert reads the vocabulary "
+            f"alone, with {', '.join(SPECIAL_TOKENS)}. Use transformers for this checkpoint."
+        )
+
+
+def _content(token: Any) -> str | None:
+    """The text of a token that is given as a string or as an object; None where the object asks for another kind of search."""
+    if isinstance(token, dict) and not token.get("normalized") and not token.get("single_word"):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

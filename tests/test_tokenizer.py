@@ -286,7 +286,7 @@ BAD_FILES = [
     ("tokenizer.json", "{}", "holds no WordPiece vocabulary"),
     ("tokenizer.json", '{"model": {"type": "BPE", "vocab": {}}}', "holds no WordPiece vocabulary"),
     ("tokenizer.json", tokenizer_json(a=6), "numbers its 6 tokens with gaps; wanted the ids 0 to 5"),
-    ("tokenizer.json", tokenizer_json("[NEW]", a=5), "to its vocabulary; minibert reads the vocabulary alone"),
+    ("tokenizer.json", tokenizer_json("[NEW]", a=5), "to its vocabulary, which changes the ids of a text"),
     ("tokenizer.json", tokenizer_json(a=5).replace("[SEP]", "[SOP]"), "has no [SEP]"),
     *[("tokenizer.json", tokenizer_json(a=x), "something else than whole numbers") for x in (5.0, True, "5", None, [[5]], {})],
     ("tokenizer.json", tokenizer_json(**{"\ud800": 5}), "a token with half a character"),
@@ -308,3 +308,47 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     message = refusal(ValueError, DistilBertTokenizer.from_folder, tmp_path)
     assert str(tmp_path / name) in message and words in message
+
+
+def added(token: str, index: int, **how: bool) -> dict[str, object]:
+    """An entry of tokenizer_config.json, as transformers writes it."""
+    plain = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    return {"added_tokens_decoder": {str(index): {"content": token} | plain | how}}
+
+
+ADDED_WORDS = [*SMALL.split(), "<", "new", ">", "[", "]", "unk"]
+ADDED_TEXT = "a <new> ab [UNK] a"
+ADDITIONS = [
+    ("added_tokens.json", {"<new>": len(ADDED_WORDS)}),
+    ("added_tokens.json", {"b": 6}),
+    ("tokenizer_config.json", added("<new>", len(ADDED_WORDS))),
+    ("tokenizer_config.json", added("b", 6, special=False)),
+    ("tokenizer_config.json", {"additional_special_tokens": ["<new>"]}),
+    ("tokenizer_config.json", {"extra_special_tokens": {"new_token": "<new>"}}),
+    ("tokenizer_config.json", {"cls_token": "a"}),
+    ("tokenizer_config.json", {"split_special_tokens": True}),
+    ("special_tokens_map.json", {"additional_special_tokens": ["<new>"]}),
+    ("special_tokens_map.json", {"unk_token": "a"}),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), ADDITIONS, ids=range(len(ADDITIONS)))
+def test_a_file_that_adds_tokens_to_the_vocabulary_is_refused_since_it_changes_ids(tmp_path, name, content):
+    (tmp_path / "vocab.txt").write_text("".join(word + "\n" for word in ADDED_WORDS))
+    (tmp_path / "config.json").write_text('{"model_type": "distilbert"}')
+    plain = DistilBertTokenizer.from_folder(tmp_path)(ADDED_TEXT).input_ids
+    assert plain == transformers.DistilBertTokenizer.from_pretrained(tmp_path)(ADDED_TEXT)["input_ids"]
+    (tmp_path / name).write_text(json.dumps(content))
+    assert transformers.DistilBertTokenizer.from_pretrained(tmp_path)(ADDED_TEXT)["input_ids"] != plain
+    assert str(tmp_path / name) in refusal(ValueError, DistilBertTokenizer.from_folder, tmp_path)
+
+
+def test_the_special_tokens_under_their_own_names_and_ids_are_no_addition(tmp_path):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (tmp_path / "vocab.txt").write_text("".join(word + "\n" for word in ADDED_WORDS))
+    decoder = {key: entry for i, token in enumerate(special) for key, entry in added(token, i)["added_tokens_decoder"].items()}
+    roles = {"unk_token": "[UNK]", "cls_token": {"content": "[CLS]", "normalized": False}, "additional_special_tokens": []}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": decoder} | roles))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(roles))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"[MASK]": 4}))
+    assert DistilBertTokenizer.from_folder(tmp_path)(ADDED_TEXT).input_ids == [2, 5, 8, 9, 10, 1, 1, 5, 3]
