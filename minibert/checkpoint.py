@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,17 @@ from .client import CheckpointError, HubUnreachable
 from .config import DistilBertConfig
 from .files import Content, own_file, write_together
 from .model import DistilBertForSequenceClassification, DistilBertModel
-from .tensors import FLOATS, HEAD, MASKED_LANGUAGE_HEAD, POSITION_NUMBERS, check_finite, check_fit, read_tensors, shown
+from .tensors import (
+    FLOATS,
+    HEAD,
+    MASKED_LANGUAGE_HEAD,
+    POSITION_NUMBERS,
+    check_finite,
+    check_fit,
+    read_tensors,
+    shown,
+    write_tensors,
+)
 from .tokenizer import DistilBertTokenizer
 
 __all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
@@ -212,15 +223,13 @@ def save_pretrained(
 
     The weights are stored in the model's own dtype; config.json asks transformers to compute in float32, as
     minibert does. Killed at whatever moment, it leaves the checkpoint that was there, the new one, or a folder without
-    config.json, which nobody takes for one. Raises OSError, in one sentence, where it cannot be written.
+    config.json, which nobody takes for one. Raises OSError, in one sentence, where it cannot be written, ValueError for a dtype
+    that a checkpoint does not have.
     """
-    from safetensors.torch import save
-
     config = model.config.to_dict(type(model).__name__) | {"dtype": "float32"}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     contents: dict[str, Content | None] = {
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),
-        "model.safetensors": save(tensors, metadata={"format": "pt"}),
+        "model.safetensors": partial(write_tensors, model.state_dict()),
     }
     if tokenizer is not None:
         contents |= tokenizer.contents()

@@ -4,11 +4,13 @@ A safetensors file begins with the length of its header in 8 bytes, then comes t
 tensor with its dtype, its shape and its place, then the numbers. Nothing in it is ever run.
 """
 
+import ctypes
 import difflib
 import json
 import os
 from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from .files import no_key_twice, open_plain, own_file, short
 
 LARGEST_HEADER = 4 * 2**20  # bytes; 1,000 blocks, the most that config.py allows, have one of 2.4 million
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+DTYPES = dict(zip(FLOATS, ("F64", "F32", "F16", "BF16"), strict=True))  # as a header spells them
 
 LINEAR = ("weight", "bias")
 HEAD = {f"{layer}.{part}" for layer in ("pre_classifier", "classifier") for part in LINEAR}
@@ -66,6 +69,31 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         reason = repr(str(error)[:200])[1:-1]  # it may quote a name out of the file
         raise CheckpointError(f"{path} is no whole safetensors file ({reason}); {remedy}.") from error
     return tensors
+
+
+def write_tensors(tensors: dict[str, Tensor], file: BinaryIO) -> None:
+    """Writes a safetensors file, byte for byte as safetensors does, whose own writer for PyTorch needs NumPy.
+
+    tensors   name -> tensor of a dtype in FLOATS, on any device; one that is not contiguous is copied, one at a time
+
+    Wide numbers come before narrow ones, so that each begins at a multiple of its size. Numbers are stored little-endian,
+    as they lie in the memory of every processor that PyTorch is built for. Raises OSError where the file cannot be written,
+    ValueError for another dtype.
+    """
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in ordered:
+        if tensor.dtype not in DTYPES:
+            raise ValueError(f"{name} has dtype {tensor.dtype}; wanted {', '.join(map(str, FLOATS))}.")
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, tensor in ordered:
+        flat = tensor.detach().cpu().contiguous()  # bound to a name, so that its memory lives while it is written
+        file.write((ctypes.c_char * flat.nbytes).from_address(flat.data_ptr()))
 
 
 def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -1,11 +1,13 @@
 """Every tensor once, nothing made up, nothing left over; and what minibert writes, transformers reads, and back."""
 
+import io
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -14,6 +16,7 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, checkpoint
 from minibert.checkpoint import CheckpointError, HubUnreachable, bundled, locate, save_pretrained
 from minibert.model import DistilBertForSequenceClassification
+from minibert.tensors import write_tensors
 
 WEIGHT = "transformer.layer.1.ffn.lin1.weight"
 HEAD = ["pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias"]
@@ -228,6 +231,30 @@ def test_transformers_reads_what_minibert_writes(model, tmp_path, dtype):
     assert reference.dtype == torch.float32 and reference.config.id2label == {0: "BAD", 1: "GOOD"}
     assert_equal(reference.state_dict(), {name: tensor.float() for name, tensor in model.state_dict().items()})
     torch.testing.assert_close(logits(reference), logits(load(tmp_path)))  # float32, summed in another order
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_a_file_is_written_byte_for_byte_as_safetensors_writes_it(dtype):
+    names = {"b": (3, 5), "a": (7,), "é": (2, 2), "no rows": (0, 3), "one number": ()}
+    tensors = {name: torch.randn(shape).to(dtype) for name, shape in names.items()} | {"view": torch.randn(4, 6).to(dtype).T}
+    write_tensors(tensors, file := io.BytesIO())
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    assert file.getvalue() == safetensors.torch.save(contiguous, {"format": "pt"})
+
+
+def test_wide_numbers_come_before_narrow_ones_and_each_begins_at_a_multiple_of_its_size():
+    tensors = {"a": torch.randn(3).half(), "b": torch.randn(5), "c": torch.randn(2).double(), "d": torch.randn(1).bfloat16()}
+    write_tensors(tensors, file := io.BytesIO())
+    assert_equal(safetensors.torch.load(file.getvalue()), tensors)
+    header = json.loads(file.getvalue()[8 : 8 + int.from_bytes(file.getvalue()[:8], "little")])
+    assert {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"} == {
+        "c": [0, 16], "b": [16, 36], "a": [36, 42], "d": [42, 44],
+    }  # fmt: skip
+
+
+def test_a_dtype_that_no_checkpoint_has_is_not_written():
+    with pytest.raises(ValueError, match=r"ids has dtype torch.int64; wanted torch.float64, torch.float32"):
+        write_tensors({"ids": torch.tensor([1])}, io.BytesIO())
 
 
 def test_minibert_reads_what_transformers_writes(files, tensors, tmp_path):
