@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -13,9 +14,10 @@ from typing import NamedTuple
 import torch
 
 from . import hub
-from .checkpoint import DEFAULT, FILES, HASHES, PINNED, bundled, locate, read_model, read_tokenizer
+from .checkpoint import DEFAULT, FILES, HASHES, PINNED, bundled, locate, read_model, read_tokenizer, save_pretrained
 from .classify import TextClassificationPipeline
 from .client import CheckpointError, HubUnreachable
+from .config import DistilBertConfig
 from .fast import why_not
 from .files import is_a_commit, open_plain, own_file, read_json
 from .model import DistilBertForSequenceClassification, DistilBertModel
@@ -58,6 +60,7 @@ def _findings(wheres: list[str]) -> Iterator[Finding]:
         yield Finding(f"fast {name}", f"no: {reason}; the plain model computes instead" if reason else "packed oneDNN products")
     yield Finding("gpu", torch.cuda.get_device_name() if torch.cuda.is_available() else "none that this PyTorch sees")
 
+    yield _saving()
     for name, folder in bundled().items():
         yield _looked_through(name, folder)
     for where in wheres:
@@ -74,6 +77,20 @@ def _findings(wheres: list[str]) -> Iterator[Finding]:
     yield _place(cache, whole)
     yield from cached.values()
     yield _hub(whole)
+
+
+def _saving() -> Finding:
+    """Whether a small checkpoint can be saved, and is the same when it is read back."""
+    model = DistilBertModel(DistilBertConfig(vocab_size=8, max_position_embeddings=4, n_layers=1, n_heads=2, dim=4, hidden_dim=8))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            save_pretrained(model, folder)
+            read = read_model(Path(folder), DistilBertModel).state_dict()
+    except (ImportError, OSError, ValueError) as error:
+        return Finding("saving", f"a checkpoint cannot be saved and read back: {error}", True)
+    if any(not torch.equal(tensor, read[name]) for name, tensor in model.state_dict().items()):
+        return Finding("saving", "a checkpoint that was saved is another one when it is read back", True)
+    return Finding("saving", "a small checkpoint was saved and read back")
 
 
 def _place(cache: Path, whole: bool) -> Finding:

@@ -14,7 +14,7 @@ from loopback import COMMIT, LoopbackHub
 from safetensors.torch import load_file, save_file
 from test_cli import environment
 
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, client, doctor
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, client, doctor
 from minibert.fast import why_not
 
 REPO = "some/model"
@@ -190,3 +190,18 @@ def test_on_the_command_line_the_status_is_the_doctors(tmp_path):
     done = subprocess.run([sys.executable, "-m", "minibert", "doctor", "./nowhere"], capture_output=True, text=True,
                           env=environment(tmp_path), timeout=60)  # fmt: skip
     assert done.returncode == 1 and done.stderr == "" and "2 lines need looking after" in done.stdout  # no Hub either
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'numpy'"), OSError("there is no room.")])
+def test_a_checkpoint_that_cannot_be_saved_is_marked(server, looked, monkeypatch, error):
+    def save(*_):
+        raise error
+
+    assert line_of(looked()[1], "saving").endswith("a small checkpoint was saved and read back")
+    monkeypatch.setattr(doctor, "save_pretrained", save)
+    assert f"! saving          a checkpoint cannot be saved and read back: {error}" in looked()[1]
+
+
+def test_a_checkpoint_that_is_another_when_it_is_read_back_is_marked(server, looked, monkeypatch):
+    monkeypatch.setattr(doctor, "read_model", lambda folder, kind: kind(DistilBertConfig.from_json(folder / "config.json")))
+    assert doctor._saving().trouble
