@@ -20,8 +20,21 @@ for the recipe; Polyak and Juditsky 1992 for averaging.
 import argparse
 import math
 import random
+import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from minibert import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertForSequenceClassification,
+    DistilBertTokenizer,
+    save_pretrained,
+)
+from minibert.ending import Parser, end, tell
+from minibert.files import write_atomically
+from minibert.tensors import check_finite
+from minibert.vocabulary import check_vectors
 
 import torch
 import torch.nn.functional as F
@@ -29,12 +42,6 @@ from evaluate import read_glue
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
-
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
-from minibert.ending import Parser, end, tell
-from minibert.files import write_atomically
-from minibert.tensors import check_finite
-from minibert.vocabulary import check_vectors
 
 LABELS = ("NEGATIVE", "POSITIVE")
 Example = tuple[list[int], int]  # token ids and label
@@ -135,6 +142,9 @@ def train(args: argparse.Namespace) -> None:
             part.load_state_dict(found[name])
         best, total, done, log = found["best"], found["total"], found["done"], found["log"]
         torch.set_rng_state(found["random"])
+    prove_that_it_can_save(averaged.module, tokenizer, args.to)
+    save_state(saved, state, args, best=best, total=total, done=done, log=log)
+    load_state(saved, args)
 
     special = torch.tensor(tokenizer.all_special_ids)
     bar = tqdm(total=steps, initial=done, unit="step", mininterval=1, disable=None)
@@ -175,6 +185,17 @@ def train(args: argparse.Namespace) -> None:
         total = 0.0
         save_state(saved, state, args, best=best, total=total, done=done, log=log)
     bar.close()
+
+
+def prove_that_it_can_save(model: DistilBertForSequenceClassification, tokenizer: DistilBertTokenizer, to: Path) -> None:
+    """Saves a checkpoint where the run will keep its own, reads it back and removes it: hours must not end in an error."""
+    with tempfile.TemporaryDirectory(prefix=".trial-", dir=to) as folder:
+        save_pretrained(model, folder, tokenizer)
+        read = AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+        AutoTokenizer.from_pretrained(folder)
+        for name, tensor in model.state_dict().items():
+            if not torch.equal(tensor, read[name]):
+                raise OSError(f"{name} is another one when it is read back from {to}; wanted a disk that keeps what is written.")
 
 
 def settings_of(args: argparse.Namespace) -> str:

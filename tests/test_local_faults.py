@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -171,14 +172,25 @@ def test_no_space_for_a_page_leaves_the_old_one_and_with_space_it_is_written(min
     assert list(files_of(page.parent)) == ["page.html"]
 
 
-def test_no_space_for_the_state_of_a_training_run_is_one_sentence_and_with_space_it_goes_on(lesson, monkeypatch, mounted):  # noqa: F811
+def test_no_space_for_what_a_training_run_saves_is_one_sentence_and_with_space_it_goes_on(lesson, monkeypatch, mounted):  # noqa: F811
     wanted, place = train_on(lesson, monkeypatch, "unbroken"), mounted()
-    words = r"^train: .*training.pt' cannot be written \(No space left on device\); wanted"
-    for room in range(0, 65536, 8192):  # PyTorch fails in one way or another, as the file ends amid a tensor or before one
-        with full(place, room), pytest.raises(SystemExit, match=words):
+    words, failed = r"^train: '.*/(.trial-\w+/[\w.]+|training.pt)' cannot be written \(No space left on device\); wanted", set()
+    for room in range(0, 49152, 8192):  # PyTorch fails in one way or another, as the file ends amid a tensor or before one
+        with full(place, room), pytest.raises(SystemExit, match=words) as ended:
             train_on(lesson, monkeypatch, place, "--epochs", 1)
+        failed.add(re.findall(r"[\w.]+(?=' cannot)", str(ended.value))[0])
         assert list(files_of(place)) == []
+    assert failed >= {"config.json", "model.safetensors", "training.pt"}
     assert train_on(lesson, monkeypatch, place, "--resume") == wanted
+
+
+@pytest.mark.parametrize("what", ["a checkpoint", "a state"])
+def test_a_training_run_that_cannot_save_ends_before_its_first_step(lesson, monkeypatch, mounted, what):  # noqa: F811
+    place, step, steps = mounted(), torch.optim.AdamW.step, []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *args, **more: (steps.append(1), step(*args, **more)))
+    with full(place, 0 if what == "a checkpoint" else 49152), pytest.raises(SystemExit, match="No space left on device"):
+        train_on(lesson, monkeypatch, place, "--save-every", 500)
+    assert steps == []
 
 
 # Nothing to write to, and no home
@@ -503,7 +515,8 @@ left = int(sys.argv.pop(1))
 def watch(event, arguments):
     global left
     opens = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-    if (opens or event in ("os.rename", "os.remove")) and "broken" in str(arguments[0]):
+    place = str(arguments[0]) if arguments else ""
+    if (opens or event in ("os.rename", "os.remove")) and "broken" in place and ".trial-" not in place:
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -517,9 +530,9 @@ train.main()"""
     ours["PYTHONPATH"] = os.pathsep.join([str(Path(train.__file__).parent), ours.get("PYTHONPATH", "")])
     parts = {"training.pt", "config.json"}
     for step, there, part in (
-        (2, set(), "training.pt"),  # amid the first state
-        (20, {"training.pt"}, "config.json"),  # amid the first checkpoint, from the state before it
-        (26, {"training.pt", "config.json"}, "training.pt"),  # amid the state after that checkpoint
+        (2, set(), "training.pt"),  # amid the first state, before the first step
+        (23, {"training.pt"}, "config.json"),  # amid the first checkpoint, from the state before it
+        (29, {"training.pt", "config.json"}, "training.pt"),  # amid the state after that checkpoint
     ):
         done = subprocess.run([*command, str(step), *arguments], env=ours, capture_output=True, text=True, timeout=GUARD)
         assert done.returncode == -signal.SIGKILL, done.stderr
