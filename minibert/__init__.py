@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .public import *  # noqa: F403
 
-# PyTorch remarks on a missing NumPy as it is imported. Nothing here uses NumPy, and a beginner reads a failed installation.
+# PyTorch remarks on a missing NumPy as it is imported, and a beginner takes that for a failed installation. minibert works
+# without NumPy. Whoever imports torch before minibert still reads the remark.
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
 
 

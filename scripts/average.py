@@ -13,12 +13,12 @@ of; minibert and transformers compute with it in float32.
 
 from pathlib import Path
 
-import torch
-
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
 from minibert.ending import Parser, end
 from minibert.tensors import check_finite
 from minibert.vocabulary import check_vectors
+
+import torch
 
 
 def run() -> int:

@@ -27,18 +27,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from minibert import AutoTokenizer
+from minibert.checkpoint import DEFAULT, HubUnreachable, locate
+from minibert.classify import BATCH_TOKENS, HALF_BATCH_TOKENS, batches
+from minibert.ending import Parser, end
+from minibert.fast import PackedLinear, why_not
+
 import peers
 import timing
 import torch
 from evaluate import read_glue
 from timing import HALF, LOADED, OURS, TRANSFORMERS, Figure, Group, make, say, table, take_turns, whole_processes, with_progress
 from torch import Tensor, nn
-
-from minibert import AutoTokenizer
-from minibert.checkpoint import DEFAULT, HubUnreachable, locate
-from minibert.classify import BATCH_TOKENS, HALF_BATCH_TOKENS, batches
-from minibert.ending import Parser, end
-from minibert.fast import PackedLinear, why_not
 
 PARAMETERS = 66_955_010
 SEED = 20261125

@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from minibert.checkpoint import Checkpoint, locate, read_model, read_tokenizer
 from minibert.classify import default_checkpoint
 from minibert.ending import Parser, end
@@ -30,6 +28,8 @@ from minibert.learn.side_by_side import side_by_side
 from minibert.learn.swap import parse, swap
 from minibert.model import DistilBertForSequenceClassification
 from minibert.vocabulary import check_vectors
+
+import torch
 
 SENTENCES = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
 VERDICTS = {

@@ -11,9 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from minibert import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -23,6 +20,9 @@ from minibert import (
     save_pretrained,
 )
 from minibert.fast import fast, why_not
+
+import torch
+from torch import Tensor, nn
 
 Model = Callable[[Tensor, Tensor], Tensor]
 

@@ -58,8 +58,8 @@ def test_the_file_has_the_question_on_top_and_the_command_at_the_bottom_and_is_p
     assert text.splitlines()[-1] == "# minibert exercise check scaled-scores"
     imports = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
     assert imports == [
-        "import math", "import torch", "import torch.nn.functional as F", "from torch import Tensor, nn",
-        "from minibert.config import DistilBertConfig",
+        "import math", "from minibert.config import DistilBertConfig",
+        "import torch", "import torch.nn.functional as F", "from torch import Tensor, nn",
     ]  # fmt: skip
 
 

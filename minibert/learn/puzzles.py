@@ -141,6 +141,8 @@ def judge_the_bias(namespace: dict[str, Any], text: str) -> str | None:
 
 
 MASK_PAGE = '''\
+import minibert  # first: then PyTorch does not remark on a missing NumPy, which nothing here needs
+
 import torch
 from torch import Tensor
 
