@@ -5,32 +5,30 @@
     ->  whole model: the lab's sentences  ->  gradients, and dropout in training  ->  passed
 """
 
-import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
+from . import answer
 from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
-from .graft import BEHIND, graft, lines_lost
+from .graft import lines_lost
 from .kinds import parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
 from .places import extent, place_in_words
-from .tape import Tape
-from .trial import RESULT, SAME_GRADIENT, Run, Trial, alike, axes_of, cases_of, real, same_object, shown
-from .trouble import SECONDS, Finding, own_frame, time_limit, trouble
+from .trial import RESULT, SAME_GRADIENT, Run, alike, axes_of, cases_of, real, same_object
+from .trouble import Finding
 
 STAGES = (
     "missing", "not written", "does not run", "does not answer", "wrong kind", "changes its argument", "not a number",
     "wrong numbers", "whole model", "gradients", "passed",
 )  # fmt: skip
-JUDGING = 15  # seconds of computing for a judge, who may run whole models
 
 Part = tuple[Case, str, Any, Any]  # the call, the name of what it made, that, and what was wanted
 
@@ -54,13 +52,15 @@ class Report:
         return self.stage == "passed"
 
 
-def examine(course: Course, exercise: Exercise, text: str, file: str) -> Report:
-    """Checks an answer in this process; sandbox.check does it for one that may hang or crash.
+def examine(course: Course, exercise: Exercise, text: str, file: str, load: Callable[..., Any] = answer.load) -> Report:
+    """Checks an answer in this process; sandbox.check does it for one that may hang, crash or cheat.
 
     file   where the text stands
+    load   what answer.load returns, or the same in another process
     """
     try:
-        told = _judged(exercise, text, file) if exercise.judge else _Examination(course, exercise, text, file).passes()
+        loaded = load(exercise, text, file)
+        told = _judged(exercise, text, file, loaded) if exercise.judge else _Examination(course, exercise, loaded).passes()
     except Finding as found:
         lost = not exercise.judge and found.stage != "does not run" and lines_lost(exercise.cut, text)
         remark = f"\nA line above the gap is no longer as it was: `{lost}`" if lost and not found.mistake else ""
@@ -68,27 +68,22 @@ def examine(course: Course, exercise: Exercise, text: str, file: str) -> Report:
     return Report(exercise.name, "passed", told)
 
 
-def _judged(exercise: Exercise, text: str, file: str) -> str:
-    """For an exercise that brings a judge of its own."""
+def _judged(exercise: Exercise, text: str, file: str, page: Any) -> str:
+    """For an exercise that brings a judge of its own, who gets what the file defines, and calls its functions where they run."""
     assert exercise.judge is not None
-    namespace: dict[str, Any] = {"__name__": "exercise", "__file__": file}
-    with _in_words(file, text):
-        exec(compile(text, file, "exec"), namespace)
-    with _in_words(file, text, seconds=JUDGING):
-        wrong = exercise.judge(namespace, text)
+    values, functions = page.names()
+    with answer.in_words(file, text, seconds=answer.JUDGING):
+        wrong = exercise.judge(values | {name: functools.partial(page.call, name) for name in functions}, text)
     if wrong is not None:
         raise Finding("not written" if wrong == GAP else "wrong numbers", "Not answered yet." if wrong == GAP else wrong)
     return exercise.answer(text) if callable(exercise.answer) else exercise.answer
 
 
 class _Examination:
-    def __init__(self, course: Course, exercise: Exercise, text: str, file: str):
-        self.exercise, self.text, self.file = exercise, text, file
-        self.cut = exercise.cut
+    def __init__(self, course: Course, exercise: Exercise, loaded: Any):
+        self.exercise, self.cut, self.answer = exercise, exercise.cut, loaded
         self.cases = cases_of(exercise)
-        with _in_words(file, text):
-            self.answer = Trial(exercise, graft(self.cut, text, file), shown(exercise))
-        self.naming = Naming(course, exercise, self.answer)
+        self.naming = Naming(course, exercise, loaded)
 
     def passes(self) -> str:
         """What was checked, and how close it came. Raises Finding."""
@@ -108,29 +103,13 @@ class _Examination:
         return "\n".join([told, *self.naming.remarks()])
 
     def run(self, case: Case) -> Run:
-        own = self.exercise.by_hand or ((self.exercise.target.rpartition(".")[2],) if self.exercise.stub else ())
-        with _in_words(self.file, self.text, case), _Calls(own) as calls:
-            run = self.answer.run(case)
-        if calls.found:
-            raise Finding("not written", f"Your lines call PyTorch's {calls.found}; here it is to be written by hand.")
-        if run.error is not None:
-            self.raised(run, case)
-        return run
-
-    def raised(self, run: Run, case: Case) -> None:
         """What the source cannot go on with is better told by its axes than by what it made the source raise."""
-        assert run.error is not None
-        place = own_frame(run.error, self.file)
-        if place is not None and place[1] < BEHIND:
-            raise trouble(run.error, self.file, self.text, lab().axis_of(case.batch)) from run.error
-        made = self.answer.graft.made
-        lost = [name for name in self.cut.makes if made and name not in made[-1]]
-        if lost:
-            raise Finding("does not run", f"Your lines make no variable `{lost[0]}`, and the source goes on with it.")
-        for name, value in run.values.items():
-            parts_of(self.exercise, case, name, value, case.wanted[name])
-        where = f"Line {place[1] - BEHIND} of {self.cut.module.__name__}, which goes on with what you made," if place else "It"
-        raise Finding("does not run", f"{where} raised {type(run.error).__name__}: {run.error}.")
+        run: Run = self.answer.run(case)
+        if run.error is not None:
+            for name, value in run.values.items():
+                parts_of(self.exercise, case, name, value, case.wanted[name])
+            raise run.error
+        return run
 
     def kinds(self, runs: list[Run]) -> list[Part]:
         """Every part that was made, of the right kind."""
@@ -157,18 +136,8 @@ class _Examination:
             if isinstance(got, Tensor) and (odd := ~got.isfinite() & wanted.isfinite()).any():
                 what = "NaN, which is no number" if got[odd].isnan().any() else "infinite"
                 text = f"{quoted(name)}: {int(odd.sum()):,} of {got.numel():,} values {'is' if got.numel() == 1 else 'are'} {what}."
-                raise Finding("not a number", text + self.arises(case, got[odd]) + which(self.exercise, case))
-
-    def arises(self, case: Case, odd: Tensor) -> str:
-        """The first line that makes NaN, or, if that is what came out, something infinite."""
-        is_odd = Tensor.isnan if odd.isnan().any() else Tensor.isinf
-        with Tape(nn.Identity(), also=[self.answer.graft.function]) as tape:
-            self.answer.run(case)
-        for record in tape.records:
-            if not record.argument and record.line < BEHIND and is_odd(record.tensor).any():
-                line = self.text.splitlines()[record.line - 1].strip()
-                return f"\nThat begins in line {record.line}, with `{record.name}`:\n    {line}"
-        return ""
+                arises = self.answer.arises(case, bool(got[odd].isnan().any()))
+                raise Finding("not a number", text + arises + which(self.exercise, case))
 
     def values(self, parts: list[Part]) -> str:
         """How close they came. Raises Finding with the place."""
@@ -219,26 +188,22 @@ class _Examination:
 
     def whole_model(self) -> str:
         """The model with the answer in it, on the lab's sentences."""
-        batch, labels = lab().padded, lab().model.config.id2label
-        with torch.no_grad(), _in_words(self.file, self.text):
-            with real(self.exercise).in_model():
-                wanted = lab().classify(batch)
-            with self.answer.in_model():
-                got = lab().classify(batch)
-        for name in ("logits", "loss"):
-            mine, theirs = getattr(got, name), getattr(wanted, name)
+        labels = lab().model.config.id2label
+        wanted, got = real(self.exercise).classified(), self.answer.classified()
+        for name, theirs in wanted.items():
+            mine = got[name]
             if not close(mine, theirs).all():
                 text = f"Each call alone is right, but in the whole model {name} is {short(mine)}; wanted {short(theirs)}."
                 raise Finding("whole model", text)
-        told = [f"The whole model with it, logits differing by {(got.logits - wanted.logits).abs().max():.1e} at most:"]
-        for text, row in zip(SENTENCES, got.logits.softmax(-1), strict=True):
+        apart = (got["logits"] - wanted["logits"]).abs().max()
+        told = [f"The whole model with it, logits differing by {apart:.1e} at most:"]
+        for text, row in zip(SENTENCES, got["logits"].softmax(-1), strict=True):
             told.append(f"    {labels[int(row.argmax())]} {row.max():.4f}  {text}")
         return "\n".join(told)
 
     def gradients(self) -> str:
         """The gradient of every parameter, with the answer in the model."""
-        with _in_words(self.file, self.text):
-            mine = self.answer.gradients()
+        mine = self.answer.gradients()
         wanted = real(self.exercise).gradients()
         steepest = max(one.abs().max().item() for one in wanted.values() if one is not None)
         worst, largest = "", 0.0
@@ -263,28 +228,3 @@ class _Examination:
             if missing:
                 text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
                 raise self.naming.by_dropout(case, text)
-
-
-class _Calls(TorchFunctionMode):
-    """Notes whether one of these operations of PyTorch's is called."""
-
-    def __init__(self, names: tuple[str, ...]):
-        super().__init__()
-        self.names, self.found = names, ""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self.names:
-            self.found = func.__name__
-        return func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def _in_words(file: str, text: str, case: Case | None = None, seconds: int = SECONDS) -> Iterator[None]:
-    """Whatever is raised within becomes a Finding, and so does what takes too long."""
-    try:
-        with time_limit(seconds):
-            yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise trouble(error, file, text, lab().axis_of(case.batch if case else None)) from error

@@ -1,6 +1,7 @@
 """Which known mistake an answer is: the one that makes the very same numbers, or gradients."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from .trouble import Finding
 class Naming:
     """What can be said of an answer beyond that it is wrong, or right."""
 
-    def __init__(self, course: Course, exercise: Exercise, answer: Trial):
+    def __init__(self, course: Course, exercise: Exercise, answer: Any):
         self.course, self.exercise, self.answer = course, exercise, answer
         self._remarks: list[str] = []
         self._runs: dict[tuple[int, int], Run] = {}
@@ -66,14 +67,9 @@ class Naming:
         """What is to be said of an answer that passes: above all, that it is a mistake which no result shows."""
         if not self.exercise.cut.after:
             return self._remarks
-        names, case = tuple(self.exercise.cut.makes), cases_of(self.exercise)[0]
-
-        def made(trial: Trial) -> Values:
-            values = Trial(self.exercise, trial.graft, names).run(case).values
-            return {name: values[name] for name in names}
-
+        case = cases_of(self.exercise)[0]
         for mistake, trial in self.candidates:
-            if mistake.invisible and alike(made(self.answer), made(trial), self.exercise, case):
+            if mistake.invisible and alike(self.answer.made(case), trial.made(case), self.exercise, case):
                 self.add(f"A remark: this is {mistake.name!r}. {mistake.sentence}\nNo result shows it: {mistake.invisible}")
         return self._remarks
 

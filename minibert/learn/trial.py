@@ -95,6 +95,18 @@ class Trial:
         """What its class has besides is needed for a call of its own too."""
         return self.in_model() if self.graft.helpers else nullcontext()
 
+    def made(self, case: Case) -> Values:
+        """Its variables at the end of the gap."""
+        names = tuple(self.exercise.cut.makes)
+        values = replace(self, shows=names).run(case).values
+        return {name: values[name] for name in names}
+
+    def classified(self) -> dict[str, Tensor]:
+        """What the model with it in says of the lab's padded sentences: the logits (batch, labels), and the loss."""
+        with torch.no_grad(), self.in_model():
+            said = lab().classify(lab().padded)
+        return {"logits": said.logits, "loss": said.loss}
+
     def gradients(self) -> dict[str, Tensor | None]:
         """The gradient of the loss for each parameter, None where the loss does not reach it."""
         names, parameters = zip(*lab().model.named_parameters(), strict=True)
