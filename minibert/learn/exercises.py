@@ -43,7 +43,8 @@ class Exercise:
     in_model      whether the model calls the target
     answer        what `solution` says where there are no real lines to show; or a function that says it of a student's file
     page, judge   instead of a gap: what stands in the file below the question, and who says what is wrong with the names that
-                  the file defines and its text: a sentence, or None
+                  the file defines and its text: a sentence, or None. The judge gets data, and functions that take and return
+                  data, since the file runs in another process; of other objects, only the type's name and the repr
     """
 
     name: str
