@@ -76,7 +76,7 @@ def check(job: Job) -> Result:
 
 
 def check_all(jobs: Iterable[Job], at_once: int) -> Iterator[Result]:
-    """Checks answers, each in a process of its own, and gives the results out as they come."""
+    """Checks answers, each in processes of its own, and gives the results out as they come."""
     running: list[_Child] = []
     waiting = iter(jobs)
     with tempfile.TemporaryDirectory() as folder:
@@ -93,6 +93,7 @@ def check_all(jobs: Iterable[Job], at_once: int) -> Iterator[Result]:
         finally:
             for child in running:
                 child.kill()
+                child.printed.close()
 
 
 class _Child:
@@ -103,7 +104,7 @@ class _Child:
         sys.stderr.flush()
         printed.parent.mkdir(exist_ok=True)
         printed.touch()
-        self.job, self.printed = job, printed
+        self.job, self.printed = job, printed.open(encoding="utf-8", errors="replace")  # now, since it may be another file later
         own = job.course_file and str(Path(job.course_file).resolve())
         resolved = replace(job, file=job.file.resolve(), course_file=own)
         # Elsewhere a forked process may not go on with the system's own libraries, and a new one starts from nothing.
@@ -131,14 +132,14 @@ class _Child:
             if self.reader.poll():
                 report = Report(**json.loads(self.reader.recv_bytes(2**20)))
         self.reader.close()
-        heard = report is not None and bool(report.text)
-        if not late and not heard:
+        if not late and report is None:
             self._let_end()
         silent = self.answer.is_alive()
         self.kill()
-        if report is None or not heard:
+        if report is None:
             report = Report(self.job.exercise.name, "does not answer", _silence(late, silent, self.answer.exitcode))
-        return Result(self.job, report, _shown(self.printed))
+        with self.printed:
+            return Result(self.job, report, _shown(self.printed.read()))
 
     def _let_end(self) -> None:
         """An answer that is silent may be about to end, with a status that says more."""
@@ -170,8 +171,10 @@ def _answer(job: Job, printed: Path, connection: Connection, room: mmap.mmap | N
 def _judge(job: Job, printed: Path, connection: Connection, room: mmap.mmap | None, writer: Connection) -> None:
     """What the process does that judges them."""
     _settle(printed)
-    report = _examined(job, Remote(connection, job.exercise, room))
-    writer.send_bytes(json.dumps(asdict(report)).encode())
+    remote = Remote(connection, job.exercise, room)
+    report = _examined(job, remote)
+    if not remote.ended:
+        writer.send_bytes(json.dumps(asdict(report)).encode())
 
 
 def _settle(printed: Path) -> None:
@@ -237,9 +240,9 @@ def _silence(late: bool, silent: bool, status: int | None) -> str:
     return f"Your lines ended the program, with status {status}, before the check was done."
 
 
-def _shown(file: Path) -> str:
+def _shown(printed: str) -> str:
     """The first lines of what was printed, each once, with nothing in them that a terminal would obey."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = printed.splitlines()
     once = list(dict.fromkeys(lines))  # the lines run many times
     shown = [printable(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…") for line in once[:SHOWN]]
     if len(lines) > len(shown):

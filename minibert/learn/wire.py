@@ -50,6 +50,10 @@ class Other:
         return hash(self.words)
 
 
+class NoData(TypeError):
+    """What a judge cannot hand to an answer; says in one sentence why."""
+
+
 class Channel:
     """One end of the way between two processes.
 
@@ -65,7 +69,7 @@ class Channel:
         self.loose: list[Any] = []  # buffers for the pipe
 
     def send(self, value: Any) -> None:
-        """Raises ValueError for what is too large, TypeError for what is no data and has to be."""
+        """Raises ValueError for what is too large, NoData for what is no data and has to be."""
         self.taken, self.left, self.loose = 0, NUMBERS, []
         words = json.dumps(self._packed(value)).encode()
         if len(words) > WORDS:
@@ -103,7 +107,7 @@ class Channel:
                 held = base(value) if base in (str, int, float) else [self._packed(item) for item in value]
                 return told | {"base": name, "of": held}
         if self.asks:
-            raise TypeError(f"an answer cannot be given {told['type']}; wanted tensors, numbers, texts, or lists and dicts of them")
+            raise NoData(f"an answer cannot be given {told['type']}; wanted tensors, numbers, texts, or lists and dicts of them")
         return told | {"words": repr(value)}
 
     def _packed_tensor(self, tensor: Tensor) -> dict[str, Any]:
@@ -137,7 +141,7 @@ class Channel:
             stage, text = told["finding"]
             if stage not in STAGES or stage == STAGES[-1]:
                 raise ValueError(f"an answer does not say of itself that it is {stage!r}")
-            return Finding(stage, text[:LONGEST])
+            return Finding(stage, str(text)[:LONGEST])
         if "run" in told:
             values, error, changed = map(self._unpacked, told["run"])
             plain = type(values) is dict and all(isinstance(name, str) for name in (*values, *changed))
@@ -170,11 +174,14 @@ class Channel:
 class Remote:
     """An answer in another process, with the methods of answer.Answer or answer.Page.
 
-    They raise Finding for what it tells, for what cannot be read, and, with an empty text, where it has ended.
+    They raise Finding for what it tells, for what cannot be read, and where nobody answers.
+
+    ended   whether there is nobody who could answer; how it ended is for whoever started it to say
     """
 
     def __init__(self, connection: Connection, exercise: Exercise, room: mmap | None):
         self._channel = Channel(connection, () if exercise.judge else cases_of(exercise), room, asks=True)
+        self.ended = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return partial(self._ask, name)
@@ -182,12 +189,12 @@ class Remote:
     def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         try:
             self._channel.send([name, list(args), kwargs])
-        except ConnectionError:
-            raise Finding("does not answer", "") from None
-        try:
             reply = self._channel.receive()
-        except (EOFError, ConnectionError):
-            raise Finding("does not answer", "") from None
+        except (EOFError, ConnectionError) as error:
+            self.ended = True
+            raise Finding("does not answer", "The process of your lines has ended.") from error
+        except NoData:
+            raise
         except Exception as error:
             raise Finding("does not answer", "What came in place of your lines' results cannot be read.") from error
         if isinstance(reply, Finding):
