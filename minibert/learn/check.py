@@ -18,7 +18,7 @@ from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
 from .graft import BEHIND, graft, lines_lost
-from .kinds import parts_of, quoted, short, which
+from .kinds import other_sizes, parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
 from .places import extent, place_in_words
@@ -122,7 +122,7 @@ class _Examination:
         assert run.error is not None
         place = own_frame(run.error, self.file)
         if place is not None and place[1] < BEHIND:
-            raise trouble(run.error, self.file, self.text, lab().axis_of(case.batch)) from run.error
+            raise _trouble(run.error, self.file, self.text, case) from run.error
         made = self.answer.graft.made
         lost = [name for name in self.cut.makes if made and name not in made[-1]]
         if lost:
@@ -201,7 +201,7 @@ class _Examination:
         at = f"`{name}[{', '.join(str(int(number)) for number in index)}]`" if apart.dim() else ""
         spot = at
         if case.batch is not None:
-            tokens, labels = case.batch.tokens, lab().model.config.id2label
+            tokens, labels = case.batch.tokens, case.batch.model.config.id2label
             alone = extent(differs, axes, tokens)
             text += f", {alone}" if alone else ""
             words = place_in_words(place_of(apart, axes), tokens, labels)
@@ -287,4 +287,9 @@ def _in_words(file: str, text: str, case: Case | None = None, seconds: int = SEC
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise trouble(error, file, text, lab().axis_of(case.batch if case else None)) from error
+        raise _trouble(error, file, text, case) from error
+
+
+def _trouble(error: BaseException, file: str, text: str, case: Case | None) -> Finding:
+    found = trouble(error, file, text, lab().axis_of(case.batch if case else None))
+    return Finding(found.stage, found.text + (other_sizes(case) if case else ""), found.mistake)
