@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from .bench import Case, lab
 from .exercises import Exercise
 from .graft import BEHIND, graft
-from .kinds import quoted
+from .kinds import other_sizes, quoted
 from .tape import Tape, leaves
 from .trial import Run, Trial, shown
 from .trouble import SECONDS, Finding, own_frame, time_limit, trouble
@@ -70,7 +70,7 @@ class Answer:
         """Raises what the lines themselves raised, or did not make; returns what the source could not go on with."""
         place = own_frame(error, self.file)
         if place is not None and place[1] < BEHIND:
-            raise trouble(error, self.file, self.text, lab().axis_of(case.batch)) from error
+            raise _trouble(error, self.file, self.text, case) from error
         cut, made = self.exercise.cut, self.trial.graft.made
         lost = [name for name in cut.makes if made and name not in made[-1]]
         if lost:
@@ -133,4 +133,9 @@ def in_words(file: str, text: str, case: Case | None = None, seconds: int = SECO
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise trouble(error, file, text, lab().axis_of(case.batch if case else None)) from error
+        raise _trouble(error, file, text, case) from error
+
+
+def _trouble(error: BaseException, file: str, text: str, case: Case | None) -> Finding:
+    found = trouble(error, file, text, lab().axis_of(case.batch if case else None))
+    return Finding(found.stage, found.text + (other_sizes(case) if case else ""), found.mistake)

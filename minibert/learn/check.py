@@ -170,7 +170,7 @@ class _Examination:
         at = f"`{name}[{', '.join(str(int(number)) for number in index)}]`" if apart.dim() else ""
         spot = at
         if case.batch is not None:
-            tokens, labels = case.batch.tokens, lab().model.config.id2label
+            tokens, labels = case.batch.tokens, case.batch.model.config.id2label
             alone = extent(differs, axes, tokens)
             text += f", {alone}" if alone else ""
             words = place_in_words(place_of(apart, axes), tokens, labels)

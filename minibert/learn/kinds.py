@@ -58,14 +58,27 @@ def _check_tensor(exercise: Exercise, case: Case, name: str, got: Any, wanted: T
 
 def which(exercise: Exercise, case: Case) -> str:
     """Which call it was, as a line of its own; "" where there is nothing to tell them apart."""
+    other = other_sizes(case)
     if case.place:
         number = next((part for part in case.place.split(".") if part.isdigit()), None)
         alone = ", given one sentence without a mask" if case.batch is lab().single else ""
-        return f"\nThat was in {f'block {number}' if number else case.place}{alone}."
+        return f"\nThat was in {f'block {number}' if number else case.place}{alone}.{other}"
     if case.batch is not None or callable(case.args):
-        return ""
+        return other
     names = [argument.arg for argument in exercise.cut.function.args.args]
     return "\nThat was with " + ", ".join(f"{name} = {short(value)}" for name, value in zip(names, case.args, strict=False)) + "."
+
+
+def other_sizes(case: Case) -> str:
+    """That it was not the lab's model, as a line of its own; "" where it was."""
+    if case.batch is None or case.batch.model is lab().model:
+        return ""
+    sizes, mask = case.batch.model.config, "a" if "attention_mask" in case.batch.inputs else "no"
+    return (
+        f"\nThere a small model has other sizes: {sizes.n_layers} block, dim {sizes.dim}, {sizes.n_heads} heads of "
+        f"{sizes.dim // sizes.n_heads}, hidden_dim {sizes.hidden_dim}, {sizes.num_labels} labels; "
+        f"{len(case.batch.tokens)} sentences with {mask} mask. Is a size of the lab's model written in your lines?"
+    )
 
 
 def a(value: Any) -> str:
