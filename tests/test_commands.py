@@ -106,17 +106,86 @@ def test_start_leaves_alone_what_is_there_and_reset_keeps_it_under_another_name(
         assert (file.parent / f"gelu.old{number}.py").read_text() == f"work {number}" and file.read_text() == untouched
 
 
-def test_each_hint_is_another_one_and_the_solution_is_shown_after_asking(exercise):
+def test_each_hint_is_another_one_and_the_solution_is_shown_with_yes(exercise):
     hints = [exercise("hint", "splitting-heads").stdout for _ in range(4)]
     assert [hint[:11] for hint in hints] == ["Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "Hint 3 of 3"]
     assert "The real lines call transpose, view." in hints[2]
-    real = COURSE.find("splitting-heads").cut.solution
-    for answer in ("", "n\n", "no"):
-        done = exercise("solution", "splitting-heads", stdin=answer)
-        assert done.returncode == 1 and done.stdout == "" and "[y/N]" in done.stderr
-    for done in (exercise("solution", "splitting-heads", stdin="y\n"), exercise("solution", "splitting-heads", "--yes")):
-        assert done.returncode == 0 and real in done.stdout and done.stdout.startswith("minibert/model.py, lines ")
+    done = exercise("solution", "splitting-heads", "--yes")
+    assert done.returncode == 0 and COURSE.find("splitting-heads").cut.solution in done.stdout
+    assert done.stdout.startswith("minibert/model.py, lines ")
     assert "PyTorch has it: torch.nn.functional.gelu." in exercise("solution", "gelu", "--yes").stdout
+
+
+class NeverRead(io.StringIO):
+    """Standard input of a notebook, in which a question waits for ever: nobody can type there."""
+
+    def readline(self, *_):
+        raise AssertionError("it waits for an answer")
+
+    def isatty(self):
+        return True
+
+
+def test_solution_and_reset_never_wait_for_an_answer(exercise, monkeypatch):
+    """In a notebook, `!minibert ...` has a terminal of its own, at which nobody sits."""
+    monkeypatch.setattr(io, "StringIO", lambda _: NeverRead())
+    done = exercise("solution", "gelu")
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr == (
+        "minibert: the solution is shown with --yes alone: `minibert exercise solution gelu --yes`; "
+        "`minibert exercise hint gelu` gives one more hint.\n"
+    )
+    assert exercise("reset", "gelu").returncode == 0 and exercise("reset", "gelu").returncode == 0
+
+
+def test_a_failed_check_names_the_command_for_a_hint(exercise):
+    write(exercise.folder, "softmax", "return input")
+    done = exercise("check", "softmax")
+    assert done.returncode == 1 and done.stdout.endswith("If you are stuck: minibert exercise hint softmax\n")
+
+
+def nobody_can_write(folder: Path) -> None:
+    """The notes' file leads into a folder that is not there: it can be looked for and not be written, by the superuser too."""
+    (folder / ".minibert-exercises.json").symlink_to(folder / "absent" / "notes.json")
+
+
+def test_a_right_answer_is_right_where_nothing_can_be_noted(exercise):
+    write(exercise.folder, "gelu", GELU)
+    nobody_can_write(exercise.folder)
+    done = exercise("check", "gelu")
+    assert done.returncode == 0 and done.stdout.startswith("gelu: right\n")
+    assert done.stderr.startswith("minibert: a remark: that it passed is not noted. ") and "cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("notes", ['{"gelu": ', "[]", '{"gelu": 3}', '{"gelu": {"hints": "two"}}'])
+def test_a_right_answer_is_right_where_the_notes_are_damaged_and_they_stay_as_they_are(exercise, notes):
+    write(exercise.folder, "gelu", GELU)
+    (exercise.folder / ".minibert-exercises.json").write_text(notes)
+    done = exercise("check", "gelu")
+    assert done.returncode == 0 and done.stdout.startswith("gelu: right\n")
+    assert "that it passed is not noted. .minibert-exercises.json is damaged (" in done.stderr
+    assert (exercise.folder / ".minibert-exercises.json").read_text() == notes
+
+
+def test_a_hint_is_given_where_it_cannot_be_noted(exercise):
+    nobody_can_write(exercise.folder)
+    done = exercise("hint", "gelu")
+    assert done.returncode == 0 and done.stdout.startswith("Hint 1 of ")
+    assert done.stderr.startswith("minibert: a remark: which hints were given is not noted. ")
+
+
+def test_a_reset_that_fails_on_a_full_disk_leaves_the_answer_where_it_was(exercise):
+    resource = pytest.importorskip("resource", reason="only here can the size of a file be limited")
+    file = write(exercise.folder, "gelu", GELU)
+    before = file.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        done = exercise("reset", "gelu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 1 and "gelu.py' cannot be written" in done.stderr
+    assert file.read_text() == before and [one.name for one in exercise.folder.iterdir()] == ["gelu.py"]
 
 
 def test_the_file_will_do_for_the_name(exercise):
@@ -163,7 +232,11 @@ def test_a_place_that_cannot_be_used_is_one_sentence(exercise):
 def test_notes_that_are_damaged_are_named_and_nothing_is_lost(exercise):
     (exercise.folder / ".minibert-exercises.json").write_text('{"gelu": ')
     done = exercise("hint", "gelu")
-    assert done.returncode == 1 and ".minibert-exercises.json is damaged" in done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("Hint 1 of ") and done.stderr.count("\n") == 1
+    assert ".minibert-exercises.json is damaged" in done.stderr
+    (exercise.folder / "gelu.py").write_text("")
+    done = exercise("list")  # which says what is done, and cannot
+    assert (done.returncode, done.stdout) == (1, "") and ".minibert-exercises.json is damaged" in done.stderr
     assert (exercise.folder / ".minibert-exercises.json").read_text() == '{"gelu": '
 
 
