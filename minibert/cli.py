@@ -136,6 +136,7 @@ def _exercise_parsers(verbs: Any) -> None:
     own.add_argument("file", metavar="FILE", help="a Python file with EXERCISES and MISTAKES")
     grade = verb("grade", "check a folder of hand-ins, a folder in it for each student", "")
     grade.add_argument("hand_ins", metavar="DIR", help="folder with a folder of exercise files for each student")
+    grade.add_argument("--only", metavar="NAME,NAME", help="the exercises that were asked; by default those of any hand-in")
     grade.add_argument("--json", action="store_true", help="one JSON object a hand-in and line, as they are done")
 
 

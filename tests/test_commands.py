@@ -14,7 +14,9 @@ import pytest
 from test_cli import environment
 
 from minibert.cli import main
+from minibert.learn.check import Report
 from minibert.learn.exercises import course
+from minibert.learn.grade import _print
 from minibert.learn.handout import fill
 
 COURSE = course()
@@ -336,15 +338,63 @@ def test_a_class_is_graded_each_hand_in_apart(exercise):
 
     done = exercise("grade", ".")
     assert done.returncode == 0
-    assert done.stderr == "minibert: not graded, since no exercise has a file of that name: empty/gelu (1).py\n"
+    why = "minibert: not graded, since no exercise has a file of that name"
+    assert done.stderr == f"{why}: ada/notes.txt\n{why}: empty/gelu (1).py\n"
     rows = {line[:6].strip(): line[6:].split() for line in done.stdout.split("\n\n")[0].splitlines()}
     assert rows["ada"] == [".", "-", "+", "1", "of", "3"] or rows["ada"] == [".", "o", "+", "1", "of", "3"]
     assert rows["grace"][:3] == ["-", "o", "-"] and rows["loop"][:3] == [".", ".", "-"] and rows["empty"][:3] == [".", ".", "."]
     assert rows["thief"][:3] == [".", "+", "-"] and rows["sœur ☃"][:3] == [".", ".", "-"]
-    assert "gelu: 1 of 5 passed" in done.stdout and "ReLU (1)" in done.stdout
+    assert "gelu: 1 of 5 hand-ins passed" in done.stdout and "ReLU (1)" in done.stdout
 
     lines = [json.loads(line) for line in exercise("grade", ".", "--json").stdout.splitlines()]
     assert len(lines) == sum(map(len, hand_ins.values())) + 1
     found = {(line["student"], line["exercise"]): line for line in lines}
     assert found["grace", "gelu"]["mistake"] == "ReLU" and found["ada", "gelu"]["passed"] is True
     assert "not UTF-8" in found["grace", "wordpiece"]["text"]
+
+
+def hand_in(folder: Path, name: str, body: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, name, body)
+
+
+def test_what_was_asked_is_counted_and_not_what_anybody_handed_in(exercise):
+    hand_in(exercise.folder / "class" / "ada", "softmax", "raise NotImplementedError")
+    hand_in(exercise.folder / "class" / "ada", "residual", "raise NotImplementedError")
+    (exercise.folder / "class" / "grace").mkdir()
+    done = exercise("grade", "class", "--only", "softmax,masking, gelu")
+    rows = [line.split() for line in done.stdout.split("\n\n")[0].splitlines()]
+    assert rows == [["1", "2", "3", "passed"], ["ada", ".", "o", ".", "0", "of", "3"], ["grace", ".", ".", ".", "0", "of", "3"]]
+    assert "1  masking: 0 of 0 hand-ins passed" in done.stdout and "residual" not in done.stdout and "--only" not in done.stdout
+    assert done.stderr == "minibert: not graded, since this exercise was not asked: ada/residual.py\n"
+    done = exercise("grade", "class")
+    assert "The columns are the exercises of which anybody handed in a file; --only NAME,NAME says" in done.stdout
+    done = exercise("grade", "class", "--only", "")
+    assert (done.returncode, done.stderr) == (1, "minibert: there is no exercise ''; `minibert exercise list` has them all.\n")
+
+
+def test_every_file_that_is_not_graded_is_named_with_the_reason(exercise):
+    room = exercise.folder / "class"
+    hand_in(room / "ada" / "week 1", "softmax", "")
+    hand_in(room, "gelu", "")
+    (room / "grace" / "softmax.py").mkdir(parents=True)
+    (room / "grace" / "__pycache__").mkdir()
+    for file in ("hw.zip", "masking.py.txt", ".DS_Store", "__pycache__/softmax.pyc"):
+        (room / "grace" / file).write_text("")
+    done = exercise("grade", "class")
+    *named, last = done.stderr.removesuffix("\n").split("\n")
+    assert last.startswith("minibert: class has no folder with an exercise's file in it") and done.returncode == 1
+    assert [line.removeprefix("minibert: not graded, since ") for line in named] == [
+        "it does not lie right in a student's folder: ada/week 1/softmax.py",
+        "it does not lie right in a student's folder: gelu.py",
+        "no exercise has a file of that name: grace/hw.zip",
+        "no exercise has a file of that name: grace/masking.py.txt",
+        "it is no file: grace/softmax.py",
+    ]
+
+
+def test_mistakes_that_are_as_frequent_come_in_the_order_of_their_names(capsys):
+    names = ["tanh", "ReLU", "no scale", "mask", "eps", "bias", "axis", "rows", "eps"]  # a set of them is in chance's order
+    _print(["gelu"], {str(number): {"gelu": Report("gelu", "wrong numbers", "", name)} for number, name in enumerate(names)})
+    expected = "eps (2), ReLU (1), axis (1), bias (1), mask (1), no scale (1), rows (1), tanh (1)"
+    assert capsys.readouterr().out.endswith(f" 1  gelu: 0 of 9 hand-ins passed; {expected}\n")

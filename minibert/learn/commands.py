@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "try":
         return _try(known)
     if args.verb == "grade":
-        return grade(known, args.course, Path(args.hand_ins), args.json)
+        return grade(known, args.course, Path(args.hand_ins), args.json, args.only)
     if args.verb == "list":
         return _list(known, Workbook(args.folder, args.course))
     exercise, folder = _named(known, args.name, args.folder)
