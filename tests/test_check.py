@@ -1,5 +1,6 @@
 """What a check says of an answer: the first thing that is wrong, in this order, with axes, tokens and heads by name."""
 
+import re
 import textwrap
 
 import pytest
@@ -8,6 +9,7 @@ from minibert.learn.bench import SENTENCES, lab
 from minibert.learn.check import STAGES, examine
 from minibert.learn.exercises import course
 from minibert.learn.handout import fill
+from minibert.learn.kinds import contrast
 from minibert.learn.trial import cases_of
 
 pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
@@ -68,9 +70,9 @@ KINDS = {
         "attention = F.softmax(scores, -1)\ncontext = (attention @ values).sum(2)",
         "wrong kind",
         "`context` has the axes (batch 3, heads 12, head_dim 32); wanted (batch 3, heads 12, query 20, head_dim 32): "
-        "the axis query is missing: never made, or",
+        "the axis query is missing: it was never made, or",
     ),
-    "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape is missing."),
+    "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape may be missing."),
     "a list for a tuple": (
         "stack",
         """
@@ -190,8 +192,9 @@ def test_wrong_numbers_name_sentence_token_and_head(check):
     """
     report = check("scaled-scores", body)
     assert report.stage == "wrong numbers" and report.mistake == ""
-    assert "1 of 14,400 differ, in sentence 2 of 3, in head 3 of 12, at token 2 'hate'.\n" in report.text
-    assert "Most at `scores[1, 3, 2, 4]`, sentence 2, token 2 'hate', looking at token 4 'so', head 3: yours is " in report.text
+    assert "1 of 14,400 differ, in sentence 1 of 0 to 2, in head 3 of 0 to 11, at token 2 'hate'.\n" in report.text
+    place = "Most at `scores[1, 3, 2, 4]`, sentence 1, token 2 'hate', looking at token 4 'so', head 3 (counted from 0): yours is "
+    assert place in report.text
     assert "That was in block 0." in report.text
 
 
@@ -252,3 +255,50 @@ def test_each_function_of_the_model_is_tried_on_every_call_of_the_padded_and_of_
     calls_of = {"masking": 2 * blocks, "stack": 2, "head": 2, "softmax": 2 * blocks + 4, "layer-norm": 2 * (2 * blocks + 1) + 6}
     for name, calls in calls_of.items():
         assert len(cases_of(COURSE.find(name))) == calls, name
+
+
+def test_numbers_that_differ_by_little_are_shown_with_the_digits_that_differ(check):
+    report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim) * (1 + 1e-8)")
+    mine, theirs = re.search(r"yours is (\S+), wanted (\S+)\.\n", report.text).groups()
+    assert mine != theirs and abs(float(mine) / float(theirs) - 1 - 1e-8) < 5e-9
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "sentence"),
+    [
+        (1, 2, "`x` is 1; wanted 2"),
+        (list(range(40)), [*range(19), 7, *range(20, 40)], "`x[19]` is 19; wanted 7"),
+        ([*range(30), *range(31, 41)], [*range(29), *range(30, 41)], "`x[29]` is 29; wanted 30"),
+        ({n: n for n in range(9)}, {n: n for n in range(1, 10)}, "`x` lacks the entry [9], and has the entry [0] too many"),
+        ("a" * 45 + "b" * 45, "a" * 44 + "b" * 46, "`x` reads … " + "a" * 16 + "b" * 14 + " … from character 30; wanted … "),
+    ],
+)
+def test_two_values_that_look_the_same_when_cut_are_told_by_the_part_that_differs(got, wanted, sentence):
+    assert contrast("x", got, wanted).startswith(sentence)
+
+
+def test_a_long_list_that_lacks_an_entry_in_its_middle_is_told_by_the_first_that_differs(check):
+    """A hundred times the letter a: as long lists are cut, both would look the same."""
+    body = """
+        pieces = []
+        while word:
+            end = next((n for n in range(len(word), 0, -1) if "##"[: 2 * bool(pieces)] + word[:n] in vocabulary), 0)
+            if not end or len(word) > 100:
+                return ["[UNK]"]
+            pieces.append("##"[: 2 * bool(pieces)] + word[:end])
+            word = word[end:]
+        return pieces[:20] + pieces[21:] if len(pieces) > 20 else pieces
+    """
+    report = check("wordpiece", body)
+    assert report.stage == "wrong numbers" and report.text.startswith("`result[48]` is '##a'; wanted '##aa'.\n")
+
+
+def test_two_axes_of_one_size_are_told_apart_by_the_numbers(check):
+    """Keys and queries are as many: the shape alone would have two transposes for it, one of which makes no right numbers."""
+    report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bqkh", queries, keys) / math.sqrt(self.head_dim)')
+    assert report.text.startswith(
+        "`scores` has the axes (batch 3, query 20, key 20, heads 12); wanted (batch 3, heads 12, query 20, key 20): "
+        "the axes are in another order: is a transpose missing, or one too many?"
+    )
+    report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bkqh", queries, keys)')
+    assert "axes 1 and 3 may have changed places, though the sizes alone cannot tell, and the numbers differ too" in report.text

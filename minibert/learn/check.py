@@ -18,7 +18,7 @@ from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
 from .graft import BEHIND, graft, lines_lost
-from .kinds import parts_of, quoted, short, which
+from .kinds import contrast, digits, parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
 from .places import extent, place_in_words
@@ -176,8 +176,7 @@ class _Examination:
         for case, name, got, wanted in parts:
             if not isinstance(wanted, Tensor):
                 if not same_object(got, wanted):
-                    text = f"{quoted(name)} is {short(got)}; wanted {short(wanted)}.{which(self.exercise, case)}"
-                    raise Finding("wrong numbers", text)
+                    raise Finding("wrong numbers", f"{contrast(name, got, wanted)}.{which(self.exercise, case)}")
                 continue
             axes, mask = axes_of(self.cut, case, name, wanted), case.batch.mask if case.batch else None
             if not close(got, wanted, axes, mask).all():
@@ -207,7 +206,8 @@ class _Examination:
             words = place_in_words(place_of(apart, axes), tokens, labels)
             spot = f"{at}, {words}" if words else at
         text += f".\nMost at {spot}: yours" if spot else ". Yours"
-        text += f" is {got[index].item():.6g}, wanted {wanted[index].item():.6g}."
+        mine, theirs = digits(got[index].item(), wanted[index].item())
+        text += f" is {mine}, wanted {theirs}."
         if got.is_floating_point() and torch.allclose(got, wanted, rtol=1e-5, atol=1e-6):
             text += "\nThat little may be float32's rounding; a check computes in float64, and so should all of your lines."
         return text + which(self.exercise, case)
