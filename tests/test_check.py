@@ -302,3 +302,95 @@ def test_two_axes_of_one_size_are_told_apart_by_the_numbers(check):
     )
     report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bkqh", queries, keys)')
     assert "axes 1 and 3 may have changed places, though the sizes alone cannot tell, and the numbers differ too" in report.text
+
+
+UNWRITTEN = {
+    "at column 0, below the gap": ("raise NotImplementedError", "\nscores = queries @ keys.transpose(2, 3)\n"),
+    "at column 0, and no gap": ("pass", "\nif True:\n    scores = queries\n"),
+    "in the class": ("...", "\n    scores = queries\n"),
+}
+
+
+@pytest.mark.parametrize(("body", "then"), UNWRITTEN.values(), ids=UNWRITTEN)
+def test_an_answer_outside_of_its_function_is_named(check, body, then):
+    report = check("scaled-scores", body, then)
+    line = fill(COURSE.find("scaled-scores").cut, body).count("\n") + 2
+    assert report.stage == "does not run"
+    assert report.text.startswith(f"Line {line} stands outside of MultiHeadSelfAttention.forward, and in it nothing is written.")
+
+
+def test_what_is_printed_or_defined_below_an_unwritten_function_is_no_answer(check):
+    then = "\ndef helper():\n    pass\n\n\nif __name__ == '__main__':\n    x = 1\n\nprint('so far')\n"
+    report = check("gelu", "raise NotImplementedError", then)
+    assert report.stage == "not written" and report.text.startswith("Not written yet: line ")
+    assert check("gelu", "...").text == "Not written yet: nothing stands where the result should be made."
+
+
+def test_half_an_answer_outside_of_its_function_is_named(check):
+    report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3)", "\nscores = scores / math.sqrt(self.head_dim)\n")
+    assert report.stage == "does not run" and "raised NameError" in report.text
+    assert report.text.endswith("\nThat line stands outside of any function, and the names of one are not known there.")
+
+
+NO_RESULT = {
+    "no return": ("feed-forward", "output = 1", "FeedForward.forward has no `return` with a value, and so it returned None;"),
+    "none of two": ("block", "output = 1", "has no `return` with a value, and so it returned None; wanted `output` and"),
+    "of a stub": ("gelu", "output = input", "gelu has no `return` with a value, and so it returned None; wanted a tensor."),
+    "on one way": (
+        "feed-forward",
+        "if hidden_states.shape[0] == 3:\n    return self.lin2(self.activation(self.lin1(hidden_states)))",
+        "FeedForward.forward returned None; wanted `output`. Is a `return` missing on one of its ways?\nThat was in block 0, given",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "body", "sentence"), NO_RESULT.values(), ids=NO_RESULT)
+def test_a_missing_return_is_named(check, name, body, sentence):
+    report = check(name, body)
+    assert report.stage == "wrong kind" and sentence in report.text, report.text
+
+
+NOT_ASSIGNED = {
+    "a method's result": ("scores.masked_fill(queries == 0, 0)", "leaves the old one as it is: scores = scores.masked_fill(...)"),
+    "another name": ("fit = queries\nfit = fit @ keys", "with it. They assign `fit`; wanted scores = ..."),
+    "nothing": ("print(queries)", "Your lines assign nothing to `scores`, and the source goes on with it."),
+}
+
+
+@pytest.mark.parametrize(("body", "end"), NOT_ASSIGNED.values(), ids=NOT_ASSIGNED)
+def test_what_is_not_assigned_is_told_with_what_was(check, body, end):
+    report = check("scaled-scores", body)
+    assert report.stage == "does not run" and report.text.endswith(end)
+    assert ("method" in report.text) == ("masked_fill" in body)
+
+
+INFINITE = "if attention_mask is not None:\n    scores = scores.masked_fill(attention_mask[:, None, :, None] == 0, -torch.inf)"
+
+
+def test_a_row_of_minus_infinity_is_told_to_have_no_softmax_and_one_mistake_is_named(check):
+    report = check("masking", INFINITE)
+    assert (report.stage, report.mistake) == ("not a number", "mask on the query axis")
+    assert "\nA row of `scores` is -inf throughout. It has no softmax: exp(-inf) is 0, and 0 / 0 is NaN.\n" in report.text
+    assert "With the lowest finite number in place of -inf, these would be the numbers of a known mistake, 'mask on" in report.text
+    assert "mask ignored" not in report.text
+
+
+def test_a_row_of_minus_infinity_in_the_middle_of_an_answer_is_told_too(check):
+    real = COURSE.find("self-attention").cut.solution
+    body = real.replace("torch.finfo(scores.dtype).min", "-torch.inf").replace("[:, None, None, :]", "[:, None, :, None]")
+    report = check("self-attention", body)
+    assert report.stage == "not a number" and "with `attention`:" in report.text and "A row of `scores` is -inf" in report.text
+    assert "known mistake" not in report.text  # none makes a NaN
+
+
+def test_what_is_kept_from_call_to_call_is_not_told_as_chance(check):
+    body = """
+        self.calls = getattr(self, "calls", 0) + 1
+        return self.dropout(self.lin2(self.activation(self.lin1(hidden_states)))) * (1 + 1e-3 * max(0, self.calls - 2))
+    """
+    try:
+        report = check("feed-forward", body)
+        assert report.stage == "wrong numbers" and "Two runs on the same input and seed differ; it may keep" in report.text
+    finally:
+        for module in lab().model.modules():
+            vars(module).pop("calls", None)

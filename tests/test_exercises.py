@@ -464,7 +464,7 @@ def test_the_clue_after_a_wrong_line_says_at_which_stage_the_numbers_part(check,
 def test_a_puzzle_that_was_mended_or_has_no_such_line_is_told_apart(check, page):
     text = page(0)
     mended = text.replace(puzzles.PUZZLES[0].edit[1], puzzles.PUZZLES[0].edit[0])
-    assert "no longer in the file" in check("find-the-bug", mended.replace("LINE = None", "LINE = 70")).text
+    assert "is not in the file: it was changed" in check("find-the-bug", mended.replace("LINE = None", "LINE = 70")).text
     for line in ("0", "100000", "'70'", "True"):
         assert "wanted the number of a line" in check("find-the-bug", text.replace("LINE = None", f"LINE = {line}")).text
 

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
-from .graft import BEHIND, graft, lines_lost
-from .kinds import contrast, digits, parts_of, quoted, short, which
+from .graft import BEHIND, graft, lines_lost, returns_something
+from .kinds import a, contrast, digits, parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
 from .places import extent, place_in_words
@@ -100,7 +100,8 @@ class _Examination:
                 self.numbers(parts)
                 told = self.values(parts)
             except Finding as found:
-                raise self.naming.by_numbers(found, runs) from None
+                named = self.naming.by_odd_numbers if found.stage == "not a number" else self.naming.by_numbers
+                raise named(found, runs) from None
             self.chance()
         if self.exercise.in_model:
             told += "\n" + self.whole_model() + "\n" + self.gradients()
@@ -136,12 +137,26 @@ class _Examination:
         """Every part that was made, of the right kind."""
         parts: list[Part] = []
         for case, run in zip(self.cases, runs, strict=True):
+            self.nothing(case, run)
             for name, wanted in case.wanted.items():
                 if name not in run.values:
                     got = run.values.get(RESULT)
                     raise Finding("wrong kind", f"It returns {short(got)}; wanted {' and '.join(self.cut.returns)}.")
                 parts += [(case, *part) for part in parts_of(self.exercise, case, name, run.values[name], wanted)]
         return parts
+
+    def nothing(self, case: Case, run: Run) -> None:
+        """None, where a result was wanted."""
+        name = self.cut.returns[0] if len(self.cut.returns) == 1 else RESULT
+        wanted = case.wanted.get(name, ...)
+        if self.cut.after or run.values.get(name, ...) is not None or wanted is None:
+            return
+        what = " and ".join(quoted(one) for one in self.cut.returns) or a(wanted)
+        if returns_something(self.cut, self.text):
+            text = f"{self.cut.qualname} returned None; wanted {what}. Is a `return` missing on one of its ways?"
+        else:
+            text = f"{self.cut.qualname} has no `return` with a value, and so it returned None; wanted {what}."
+        raise Finding("wrong kind", text + which(self.exercise, case))
 
     def arguments(self, runs: list[Run]) -> None:
         for run in runs:
@@ -160,15 +175,20 @@ class _Examination:
                 raise Finding("not a number", text + self.arises(case, got[odd]) + which(self.exercise, case))
 
     def arises(self, case: Case, odd: Tensor) -> str:
-        """The first line that makes NaN, or, if that is what came out, something infinite."""
+        """The first line that makes NaN, or, if that is what came out, something infinite; and a row that has no softmax."""
         is_odd = Tensor.isnan if odd.isnan().any() else Tensor.isinf
         with Tape(nn.Identity(), also=[self.answer.graft.function]) as tape:
             self.answer.run(case)
+        text, rows = "", ""
         for record in tape.records:
-            if not record.argument and record.line < BEHIND and is_odd(record.tensor).any():
+            if record.line >= BEHIND or text:
+                break
+            if record.tensor.dim() and (record.tensor == -torch.inf).all(-1).any() and odd.isnan().any():
+                rows = f"\nA row of `{record.name}` is -inf throughout. It has no softmax: exp(-inf) is 0, and 0 / 0 is NaN."
+            if not record.argument and is_odd(record.tensor).any():
                 line = self.text.splitlines()[record.line - 1].strip()
-                return f"\nThat begins in line {record.line}, with `{record.name}`:\n    {line}"
-        return ""
+                text = f"\nThat begins in line {record.line}, with `{record.name}`:\n    {line}"
+        return text + rows
 
     def values(self, parts: list[Part]) -> str:
         """How close they came. Raises Finding with the place."""
@@ -213,7 +233,10 @@ class _Examination:
         return text + which(self.exercise, case)
 
     def chance(self) -> None:
-        one, other = (self.answer.run(self.cases[0], seed).values for seed in (1, 2))
+        one, other, again = (self.answer.run(self.cases[0], seed).values for seed in (1, 2, 1))
+        if not alike(one, again, self.exercise, self.cases[0]):
+            why = "it may keep something from one call to the next, or draw by a chance of its own"
+            raise Finding("wrong numbers", f"Two runs on the same input and seed differ; {why}.")
         if not alike(one, other, self.exercise, self.cases[0]):
             raise Finding("wrong numbers", "Two runs on the same input differ: something in your lines is left to chance.")
 

@@ -66,7 +66,7 @@ class Trial:
         made = self.graft.made[-1] if self.graft.made else {}
         for expression in self.shows:
             if name_in(expression) in made:
-                values[expression] = _evaluated(expression, made)
+                values[expression] = evaluated(expression, made)
         if error is None:
             returned = _named(result, self.exercise.cut)
             otherwise = {name_in(expression) for expression in self.shows if expression not in returned}
@@ -201,7 +201,7 @@ def same_object(one: Any, other: Any) -> bool:
     return names[0] == names[1] and all(same_object(a, b) for (_, a), (_, b) in zip(*inside, strict=True))
 
 
-def _evaluated(expression: str, variables: Values) -> Any:
+def evaluated(expression: str, variables: Values) -> Any:
     """An exercise's expression in a student's variables; where that cannot be computed, the variable as it is."""
     try:
         return eval(expression, {"torch": torch}, variables)
