@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
-from .graft import BEHIND, graft, lines_lost, returns_something
+from .graft import BEHIND, graft, lines_lost
 from .kinds import a, contrast, digits, parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
@@ -152,7 +152,7 @@ class _Examination:
         if self.cut.after or run.values.get(name, ...) is not None or wanted is None:
             return
         what = " and ".join(quoted(one) for one in self.cut.returns) or a(wanted)
-        if returns_something(self.cut, self.text):
+        if self.answer.returns():
             text = f"{self.cut.qualname} returned None; wanted {what}. Is a `return` missing on one of its ways?"
         else:
             text = f"{self.cut.qualname} has no `return` with a value, and so it returned None; wanted {what}."
@@ -187,7 +187,8 @@ class _Examination:
                 rows = f"\nA row of `{record.name}` is -inf throughout. It has no softmax: exp(-inf) is 0, and 0 / 0 is NaN."
             if not record.argument and is_odd(record.tensor).any():
                 line = self.text.splitlines()[record.line - 1].strip()
-                text = f"\nThat begins in line {record.line}, with `{record.name}`:\n    {line}"
+                which_one = "NaN" if odd.isnan().any() else "infinite number"
+                text = f"\nThe first {which_one} is made in line {record.line}, with `{record.name}`:\n    {line}"
         return text + rows
 
     def values(self, parts: list[Part]) -> str:

@@ -35,11 +35,13 @@ class Graft:
 
     made      its variables at the end of the gap, one dict a call; [] where nothing comes after the gap
     helpers   further attributes of its class
+    returns   whether there is a `return` with a value in it
     """
 
     function: Callable[..., Any]
     made: list[dict[str, Any]]
     helpers: dict[str, Any]
+    returns: bool = True
 
 
 def graft(cut: Cut, text: str, file: str) -> Graft:
@@ -65,13 +67,14 @@ def graft(cut: Cut, text: str, file: str) -> Graft:
         _check_gap(cut, answer)
         behind = [*ast.parse(f"{MADE}(locals())").body, *copy.deepcopy(cut.after)]
         function.body += [ast.increment_lineno(statement, BEHIND) for statement in behind]
+    returns = any(isinstance(node, ast.Return) and node.value is not None for node in _own(function.body))
     made: list[dict[str, Any]] = []
     namespace: dict[str, Any] = {"__name__": "exercise", "__file__": file, MADE: lambda variables: made.append(dict(variables))}
     exec(compile(tree, file, "exec"), namespace)
     if not owner:
-        return Graft(namespace[name], made, {})
+        return Graft(namespace[name], made, {}, returns)
     real, theirs = vars(getattr(cut.module, owner)), vars(namespace[owner])
-    return Graft(theirs[name], made, {key: value for key, value in theirs.items() if key not in real})
+    return Graft(theirs[name], made, {key: value for key, value in theirs.items() if key not in real}, returns)
 
 
 def lines_lost(cut: Cut, text: str) -> str:
@@ -79,12 +82,6 @@ def lines_lost(cut: Cut, text: str) -> str:
     function = function_in(ast.parse(text), cut.qualname)
     has = {ast.dump(node) for node in function.body} if function else set()
     return next((ast.unparse(node) for node in cut.body[: cut.gap[0]] if ast.dump(node) not in has), "")
-
-
-def returns_something(cut: Cut, text: str) -> bool:
-    """Whether the function has a `return` with a value."""
-    function = function_in(ast.parse(text), cut.qualname)
-    return any(isinstance(node, ast.Return) and node.value is not None for node in _own(function.body if function else []))
 
 
 def _check_written(cut: Cut, tree: ast.Module, answer: list[ast.stmt]) -> None:

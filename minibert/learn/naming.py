@@ -8,8 +8,7 @@ from torch import Tensor
 from .bench import Case, Values
 from .bugs import Mistake
 from .exercises import Course, Exercise
-from .places import name_in
-from .trial import SAME_GRADIENT, Run, Trial, alike, cases_of, evaluated, mistaken, real
+from .trial import SAME_GRADIENT, Run, Trial, alike, cases_of, mistaken, real
 from .trouble import Finding
 
 
@@ -53,21 +52,12 @@ class Naming:
         found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
         if not found:
             words = "With the lowest finite number in place of -inf, these would be the numbers of a known mistake"
-            pairs = [(case, self._with_lowest(case)) for case in cases_of(self.exercise)]
+            pairs = [(case, self.answer.with_lowest(case)) for case in cases_of(self.exercise)]
             found = [
                 mistake for mistake, trial in self.candidates
                 if any(shown for _, shown in pairs) and all(self._shows(trial, case, shown) for case, shown in pairs)
             ]  # fmt: skip
         return _finding(finding.stage, finding.text, words, found)
-
-    def _with_lowest(self, case: Case) -> Values:
-        """What is shown at the end of the gap, had the answer made the lowest finite number where it made -inf."""
-        self.answer.run(case)
-        made: Values = {}
-        for name, value in (self.answer.graft.made or [made])[-1].items():
-            finite = isinstance(value, Tensor) and value.is_floating_point()
-            made[name] = value.clamp(min=torch.finfo(value.dtype).min) if finite else value
-        return {expression: evaluated(expression, made) for expression in self.answer.shows if name_in(expression) in made}
 
     def _shows(self, trial: Trial, case: Case, shown: Values) -> bool:
         values = self._run(trial, case).values

@@ -66,7 +66,7 @@ class Trial:
         made = self.graft.made[-1] if self.graft.made else {}
         for expression in self.shows:
             if name_in(expression) in made:
-                values[expression] = evaluated(expression, made)
+                values[expression] = _evaluated(expression, made)
         if error is None:
             returned = _named(result, self.exercise.cut)
             otherwise = {name_in(expression) for expression in self.shows if expression not in returned}
@@ -78,6 +78,19 @@ class Trial:
         before, after = [*given, *case.kwargs.values()], [*args, *kwargs.values()]
         changed = (name for name, one, other in zip(names, before, after, strict=False) if not _unchanged(one, other))
         return Run(values, error, tuple(changed))
+
+    def with_lowest(self, case: Case) -> Values:
+        """What is compared at the end of the gap, had it made the lowest finite number wherever it made -inf."""
+        self.run(case)
+        made: Values = {}
+        for name, value in (self.graft.made or [made])[-1].items():
+            finite = isinstance(value, Tensor) and value.is_floating_point()
+            made[name] = value.clamp(min=torch.finfo(value.dtype).min) if finite else value
+        return {expression: _evaluated(expression, made) for expression in self.shows if name_in(expression) in made}
+
+    def returns(self) -> bool:
+        """Whether there is a `return` with a value in it."""
+        return self.graft.returns
 
     def function(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself; one that is written for a stub takes fewer arguments than PyTorch's, and gets no more."""
@@ -201,7 +214,7 @@ def same_object(one: Any, other: Any) -> bool:
     return names[0] == names[1] and all(same_object(a, b) for (_, a), (_, b) in zip(*inside, strict=True))
 
 
-def evaluated(expression: str, variables: Values) -> Any:
+def _evaluated(expression: str, variables: Values) -> Any:
     """An exercise's expression in a student's variables; where that cannot be computed, the variable as it is."""
     try:
         return eval(expression, {"torch": torch}, variables)
