@@ -1,5 +1,6 @@
 """What a check says of an answer: the first thing that is wrong, in this order, with axes, tokens and heads by name."""
 
+import re
 import textwrap
 
 import pytest
@@ -8,6 +9,7 @@ from minibert.learn.bench import SENTENCES, lab
 from minibert.learn.check import STAGES, examine
 from minibert.learn.exercises import course
 from minibert.learn.handout import fill
+from minibert.learn.kinds import contrast
 from minibert.learn.trial import cases_of
 
 pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
@@ -68,9 +70,9 @@ KINDS = {
         "attention = F.softmax(scores, -1)\ncontext = (attention @ values).sum(2)",
         "wrong kind",
         "`context` has the axes (batch 3, heads 12, head_dim 32); wanted (batch 3, heads 12, query 20, head_dim 32): "
-        "the axis query is missing: never made, or",
+        "the axis query is missing: it was never made, or",
     ),
-    "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape is missing."),
+    "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape may be missing."),
     "a list for a tuple": (
         "stack",
         """
@@ -190,8 +192,9 @@ def test_wrong_numbers_name_sentence_token_and_head(check):
     """
     report = check("scaled-scores", body)
     assert report.stage == "wrong numbers" and report.mistake == ""
-    assert "1 of 14,400 differ, in sentence 2 of 3, in head 3 of 12, at token 2 'hate'.\n" in report.text
-    assert "Most at `scores[1, 3, 2, 4]`, sentence 2, token 2 'hate', looking at token 4 'so', head 3: yours is " in report.text
+    assert "1 of 14,400 differ, in sentence 1 of 0 to 2, in head 3 of 0 to 11, at token 2 'hate'.\n" in report.text
+    place = "Most at `scores[1, 3, 2, 4]`, sentence 1, token 2 'hate', looking at token 4 'so', head 3 (counted from 0): yours is "
+    assert place in report.text
     assert "That was in block 0." in report.text
 
 
@@ -254,3 +257,143 @@ def test_each_function_of_the_model_is_tried_on_every_call_of_the_four_batches()
     calls_of = {"masking": layers, "stack": 4, "head": 4, "softmax": layers + 4, "layer-norm": 2 * layers + 4 + 6}
     for name, calls in calls_of.items():
         assert len(cases_of(COURSE.find(name))) == calls, name
+
+
+def test_numbers_that_differ_by_little_are_shown_with_the_digits_that_differ(check):
+    report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim) * (1 + 1e-8)")
+    mine, theirs = re.search(r"yours is (\S+), wanted (\S+)\.\n", report.text).groups()
+    assert mine != theirs and abs(float(mine) / float(theirs) - 1 - 1e-8) < 5e-9
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "sentence"),
+    [
+        (1, 2, "`x` is 1; wanted 2"),
+        (list(range(40)), [*range(19), 7, *range(20, 40)], "`x[19]` is 19; wanted 7"),
+        ([*range(30), *range(31, 41)], [*range(29), *range(30, 41)], "`x[29]` is 29; wanted 30"),
+        ({n: n for n in range(9)}, {n: n for n in range(1, 10)}, "`x` lacks the entry [9], and has the entry [0] too many"),
+        ("a" * 45 + "b" * 45, "a" * 44 + "b" * 46, "`x` reads … " + "a" * 16 + "b" * 14 + " … from character 30; wanted … "),
+    ],
+)
+def test_two_values_that_look_the_same_when_cut_are_told_by_the_part_that_differs(got, wanted, sentence):
+    assert contrast("x", got, wanted).startswith(sentence)
+
+
+def test_a_long_list_that_lacks_an_entry_in_its_middle_is_told_by_the_first_that_differs(check):
+    """A hundred times the letter a: as long lists are cut, both would look the same."""
+    body = """
+        pieces = []
+        while word:
+            end = next((n for n in range(len(word), 0, -1) if "##"[: 2 * bool(pieces)] + word[:n] in vocabulary), 0)
+            if not end or len(word) > 100:
+                return ["[UNK]"]
+            pieces.append("##"[: 2 * bool(pieces)] + word[:end])
+            word = word[end:]
+        return pieces[:20] + pieces[21:] if len(pieces) > 20 else pieces
+    """
+    report = check("wordpiece", body)
+    assert report.stage == "wrong numbers" and report.text.startswith("`result[48]` is '##a'; wanted '##aa'.\n")
+
+
+def test_two_axes_of_one_size_are_told_apart_by_the_numbers(check):
+    """Keys and queries are as many: the shape alone would have two transposes for it, one of which makes no right numbers."""
+    report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bqkh", queries, keys) / math.sqrt(self.head_dim)')
+    assert report.text.startswith(
+        "`scores` has the axes (batch 3, query 20, key 20, heads 12); wanted (batch 3, heads 12, query 20, key 20): "
+        "the axes are in another order: is a transpose missing, or one too many?"
+    )
+    report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bkqh", queries, keys)')
+    assert "axes 1 and 3 may have changed places, though the sizes alone cannot tell, and the numbers differ too" in report.text
+
+
+UNWRITTEN = {
+    "at column 0, below the gap": ("raise NotImplementedError", "\nscores = queries @ keys.transpose(2, 3)\n"),
+    "at column 0, and no gap": ("pass", "\nif True:\n    scores = queries\n"),
+    "in the class": ("...", "\n    scores = queries\n"),
+}
+
+
+@pytest.mark.parametrize(("body", "then"), UNWRITTEN.values(), ids=UNWRITTEN)
+def test_an_answer_outside_of_its_function_is_named(check, body, then):
+    report = check("scaled-scores", body, then)
+    line = fill(COURSE.find("scaled-scores").cut, body).count("\n") + 2
+    assert report.stage == "does not run"
+    assert report.text.startswith(f"Line {line} stands outside of MultiHeadSelfAttention.forward, and in it nothing is written.")
+
+
+def test_what_is_printed_or_defined_below_an_unwritten_function_is_no_answer(check):
+    then = "\ndef helper():\n    pass\n\n\nif __name__ == '__main__':\n    x = 1\n\nprint('so far')\n"
+    report = check("gelu", "raise NotImplementedError", then)
+    assert report.stage == "not written" and report.text.startswith("Not written yet: line ")
+    assert check("gelu", "...").text == "Not written yet: nothing stands where the result should be made."
+
+
+def test_half_an_answer_outside_of_its_function_is_named(check):
+    report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3)", "\nscores = scores / math.sqrt(self.head_dim)\n")
+    assert report.stage == "does not run" and "raised NameError" in report.text
+    assert report.text.endswith("\nThat line stands outside of any function, and the names of one are not known there.")
+
+
+NO_RESULT = {
+    "no return": ("feed-forward", "output = 1", "FeedForward.forward has no `return` with a value, and so it returned None;"),
+    "none of two": ("block", "output = 1", "has no `return` with a value, and so it returned None; wanted `output` and"),
+    "of a stub": ("gelu", "output = input", "gelu has no `return` with a value, and so it returned None; wanted a tensor."),
+    "on one way": (
+        "feed-forward",
+        "if hidden_states.shape[0] == 3:\n    return self.lin2(self.activation(self.lin1(hidden_states)))",
+        "FeedForward.forward returned None; wanted `output`. Is a `return` missing on one of its ways?\nThat was in block 0, given",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "body", "sentence"), NO_RESULT.values(), ids=NO_RESULT)
+def test_a_missing_return_is_named(check, name, body, sentence):
+    report = check(name, body)
+    assert report.stage == "wrong kind" and sentence in report.text, report.text
+
+
+NOT_ASSIGNED = {
+    "a method's result": ("scores.masked_fill(queries == 0, 0)", "leaves the old one as it is: scores = scores.masked_fill(...)"),
+    "another name": ("fit = queries\nfit = fit @ keys", "with it. They assign `fit`; wanted scores = ..."),
+    "nothing": ("print(queries)", "Your lines assign nothing to `scores`, and the source goes on with it."),
+}
+
+
+@pytest.mark.parametrize(("body", "end"), NOT_ASSIGNED.values(), ids=NOT_ASSIGNED)
+def test_what_is_not_assigned_is_told_with_what_was(check, body, end):
+    report = check("scaled-scores", body)
+    assert report.stage == "does not run" and report.text.endswith(end)
+    assert ("method" in report.text) == ("masked_fill" in body)
+
+
+INFINITE = "if attention_mask is not None:\n    scores = scores.masked_fill(attention_mask[:, None, :, None] == 0, -torch.inf)"
+
+
+def test_a_row_of_minus_infinity_is_told_to_have_no_softmax_and_one_mistake_is_named(check):
+    report = check("masking", INFINITE)
+    assert (report.stage, report.mistake) == ("not a number", "mask on the query axis")
+    assert "\nA row of `scores` is -inf throughout. It has no softmax: exp(-inf) is 0, and 0 / 0 is NaN.\n" in report.text
+    assert "With the lowest finite number in place of -inf, these would be the numbers of a known mistake, 'mask on" in report.text
+    assert "mask ignored" not in report.text
+
+
+def test_a_row_of_minus_infinity_in_the_middle_of_an_answer_is_told_too(check):
+    real = COURSE.find("self-attention").cut.solution
+    body = real.replace("torch.finfo(scores.dtype).min", "-torch.inf").replace("[:, None, None, :]", "[:, None, :, None]")
+    report = check("self-attention", body)
+    assert report.stage == "not a number" and "A row of `scores` is -inf" in report.text
+    assert re.search(r"\nThe first NaN is made in line \d+, with `attention`:\n", report.text)
+    assert "known mistake" not in report.text  # none makes a NaN
+
+
+def test_what_is_kept_from_call_to_call_is_not_told_as_chance(check):
+    body = """
+        self.calls = getattr(self, "calls", 0) + 1
+        return self.dropout(self.lin2(self.activation(self.lin1(hidden_states)))) * (1 + 1e-3 * max(0, self.calls - 2))
+    """
+    try:
+        report = check("feed-forward", body)
+        assert report.stage == "wrong numbers" and "Two runs on the same input and seed differ; it may keep" in report.text
+    finally:
+        for module in lab().model.modules():
+            vars(module).pop("calls", None)

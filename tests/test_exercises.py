@@ -464,9 +464,21 @@ def test_the_clue_after_a_wrong_line_says_at_which_stage_the_numbers_part(check,
 def test_a_puzzle_that_was_mended_or_has_no_such_line_is_told_apart(check, page):
     text = page(0)
     mended = text.replace(puzzles.PUZZLES[0].edit[1], puzzles.PUZZLES[0].edit[0])
-    assert "no longer in the file" in check("find-the-bug", mended.replace("LINE = None", "LINE = 70")).text
+    assert "is not in the file: it was changed" in check("find-the-bug", mended.replace("LINE = None", "LINE = 70")).text
     for line in ("0", "100000", "'70'", "True"):
         assert "wanted the number of a line" in check("find-the-bug", text.replace("LINE = None", f"LINE = {line}")).text
+
+
+def test_another_puzzles_number_is_not_told_as_a_mended_line_alone(check, page):
+    text = page(0).replace("PUZZLE = 0 ", "PUZZLE = 1 ").replace("LINE = None", "LINE = 70")
+    assert check("find-the-bug", text).text == (
+        "The line of puzzle 1 is not in the file: it was changed, or PUZZLE was. Wanted LINE alone changed."
+    )
+
+
+def test_a_page_without_its_function_is_told_so(check):
+    text = puzzles.MASK_PAGE.replace("def scores", "def score")
+    assert check("mild-mask", text).text.startswith("The file has no function scores(); wanted it as it was handed out")
 
 
 @pytest.mark.parametrize("bias", ["q_lin.bias", "k_lin.bias", "v_lin.bias", "out_lin.bias"])

@@ -45,7 +45,7 @@ ENDS = {
     "an exit": ("exit()", "Line 15 ends the program, so nothing could be checked.\n    exit()"),
     "an exit by the system": ("import os; os._exit(3)", "Your lines ended the program, with status 3, before the check was done."),
     "a crash": ("import ctypes; ctypes.string_at(0)", "Your lines made Python crash (SIGSEGV)."),
-    "a recursion": ("return gelu(input)", "Line 15 calls itself without an end."),
+    "a recursion": ("return gelu(input)", "Line 15 goes too deep into calls (RecursionError); does it call itself"),
     "a program that reads": ("return float(open(0).read())", "Line 15 raised ValueError: could not convert string to float: ''."),
     "a pipe for its output": ("import os\nos.remove('printed')\nos.mkfifo('printed')\nos._exit(3)", "with status 3, before"),
     "a flood of output": ("while True: print('x' * 10000)", "Line 15 prints or writes more than a check has room for."),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -79,15 +80,21 @@ class Answer:
         return Finding("does not run", f"{where} raised {type(error).__name__}: {error}.")
 
     def arises(self, case: Case, nan: bool) -> str:
-        """The first line that makes NaN, or, if that is not what came out, something infinite; "" where none is found."""
+        """The first line that makes NaN, or, if that is not what came out, something infinite; and a row that has no softmax."""
         is_odd = Tensor.isnan if nan else Tensor.isinf
         with in_words(self.file, self.text, case), Tape(nn.Identity(), also=[self.trial.graft.function]) as tape:
             self.trial.run(case)
+        text, rows = "", ""
         for record in tape.records:
-            if not record.argument and record.line < BEHIND and is_odd(record.tensor).any():
+            if record.line >= BEHIND or text:
+                break
+            if record.tensor.dim() and (record.tensor == -torch.inf).all(-1).any() and nan:
+                rows = f"\nA row of `{record.name}` is -inf throughout. It has no softmax: exp(-inf) is 0, and 0 / 0 is NaN."
+            if not record.argument and is_odd(record.tensor).any():
                 line = self.text.splitlines()[record.line - 1].strip()
-                return f"\nThat begins in line {record.line}, with `{record.name}`:\n    {line}"
-        return ""
+                which_one = "NaN" if nan else "infinite number"
+                text = f"\nThe first {which_one} is made in line {record.line}, with `{record.name}`:\n    {line}"
+        return text + rows
 
 
 class Page:

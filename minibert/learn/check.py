@@ -18,7 +18,7 @@ from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
 from .graft import lines_lost
-from .kinds import parts_of, quoted, short, which
+from .kinds import a, contrast, digits, parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
 from .places import extent, place_in_words
@@ -95,7 +95,8 @@ class _Examination:
                 self.numbers(parts)
                 told = self.values(parts)
             except Finding as found:
-                raise self.naming.by_numbers(found, runs) from None
+                named = self.naming.by_odd_numbers if found.stage == "not a number" else self.naming.by_numbers
+                raise named(found, runs) from None
             self.chance()
         if self.exercise.in_model:
             told += "\n" + self.whole_model() + "\n" + self.gradients()
@@ -115,12 +116,26 @@ class _Examination:
         """Every part that was made, of the right kind."""
         parts: list[Part] = []
         for case, run in zip(self.cases, runs, strict=True):
+            self.nothing(case, run)
             for name, wanted in case.wanted.items():
                 if name not in run.values:
                     got = run.values.get(RESULT)
                     raise Finding("wrong kind", f"It returns {short(got)}; wanted {' and '.join(self.cut.returns)}.")
                 parts += [(case, *part) for part in parts_of(self.exercise, case, name, run.values[name], wanted)]
         return parts
+
+    def nothing(self, case: Case, run: Run) -> None:
+        """None, where a result was wanted."""
+        name = self.cut.returns[0] if len(self.cut.returns) == 1 else RESULT
+        wanted = case.wanted.get(name, ...)
+        if self.cut.after or run.values.get(name, ...) is not None or wanted is None:
+            return
+        what = " and ".join(quoted(one) for one in self.cut.returns) or a(wanted)
+        if self.answer.returns():
+            text = f"{self.cut.qualname} returned None; wanted {what}. Is a `return` missing on one of its ways?"
+        else:
+            text = f"{self.cut.qualname} has no `return` with a value, and so it returned None; wanted {what}."
+        raise Finding("wrong kind", text + which(self.exercise, case))
 
     def arguments(self, runs: list[Run]) -> None:
         for run in runs:
@@ -145,8 +160,7 @@ class _Examination:
         for case, name, got, wanted in parts:
             if not isinstance(wanted, Tensor):
                 if not same_object(got, wanted):
-                    text = f"{quoted(name)} is {short(got)}; wanted {short(wanted)}.{which(self.exercise, case)}"
-                    raise Finding("wrong numbers", text)
+                    raise Finding("wrong numbers", f"{contrast(name, got, wanted)}.{which(self.exercise, case)}")
                 continue
             axes, mask = axes_of(self.cut, case, name, wanted), case.batch.mask if case.batch else None
             if not close(got, wanted, axes, mask).all():
@@ -176,13 +190,17 @@ class _Examination:
             words = place_in_words(place_of(apart, axes), tokens, labels)
             spot = f"{at}, {words}" if words else at
         text += f".\nMost at {spot}: yours" if spot else ". Yours"
-        text += f" is {got[index].item():.6g}, wanted {wanted[index].item():.6g}."
+        mine, theirs = digits(got[index].item(), wanted[index].item())
+        text += f" is {mine}, wanted {theirs}."
         if got.is_floating_point() and torch.allclose(got, wanted, rtol=1e-5, atol=1e-6):
             text += "\nThat little may be float32's rounding; a check computes in float64, and so should all of your lines."
         return text + which(self.exercise, case)
 
     def chance(self) -> None:
-        one, other = (self.answer.run(self.cases[0], seed).values for seed in (1, 2))
+        one, other, again = (self.answer.run(self.cases[0], seed).values for seed in (1, 2, 1))
+        if not alike(one, again, self.exercise, self.cases[0]):
+            why = "it may keep something from one call to the next, or draw by a chance of its own"
+            raise Finding("wrong numbers", f"Two runs on the same input and seed differ; {why}.")
         if not alike(one, other, self.exercise, self.cases[0]):
             raise Finding("wrong numbers", "Two runs on the same input differ: something in your lines is left to chance.")
 

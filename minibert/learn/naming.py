@@ -47,6 +47,24 @@ class Naming:
         words = f"In {most} of the {len(wrong)} calls that are wrong, these are exactly the numbers of a known mistake"
         return _finding(finding.stage, finding.text + "\nMore than one thing is wrong.", words, likely)
 
+    def by_odd_numbers(self, finding: Finding, runs: list[Run]) -> Finding:
+        """The same where numbers came out that are none: a mistake makes the very same, or would with a finite number for -inf."""
+        words = "These are exactly the numbers of a known mistake"
+        found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
+        if not found:
+            words = "With the lowest finite number in place of -inf, these would be the numbers of a known mistake"
+            pairs = [(case, self.answer.with_lowest(case)) for case in cases_of(self.exercise)]
+            found = [
+                mistake for mistake, trial in self.candidates
+                if any(shown for _, shown in pairs) and all(self._shows(trial, case, shown) for case, shown in pairs)
+            ]  # fmt: skip
+        return _finding(finding.stage, finding.text, words, found)
+
+    def _shows(self, trial: Trial, case: Case, shown: Values) -> bool:
+        values = self._run(trial, case).values
+        theirs = {expression: values[expression] for expression in shown if expression in values}
+        return alike(shown, theirs, self.exercise, case, at_padding=True)
+
     def _same(self, run: Run, values: Values, case: Case) -> bool:
         return alike(run.values, values, self.exercise, case)
 

@@ -79,6 +79,19 @@ class Trial:
         changed = (name for name, one, other in zip(names, before, after, strict=False) if not _unchanged(one, other))
         return Run(values, error, tuple(changed))
 
+    def with_lowest(self, case: Case) -> Values:
+        """What is compared at the end of the gap, had it made the lowest finite number wherever it made -inf."""
+        self.run(case)
+        made: Values = {}
+        for name, value in (self.graft.made or [made])[-1].items():
+            finite = isinstance(value, Tensor) and value.is_floating_point()
+            made[name] = value.clamp(min=torch.finfo(value.dtype).min) if finite else value
+        return {expression: _evaluated(expression, made) for expression in self.shows if name_in(expression) in made}
+
+    def returns(self) -> bool:
+        """Whether there is a `return` with a value in it."""
+        return self.graft.returns
+
     def function(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself; one that is written for a stub takes fewer arguments than PyTorch's, and gets no more."""
         if self.exercise.stub:
