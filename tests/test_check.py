@@ -303,6 +303,7 @@ def test_two_axes_of_one_size_are_told_apart_by_the_numbers(check):
         "the axes are in another order: is a transpose missing, or one too many?"
     )
     report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bkqh", queries, keys)')
+    assert report.text.startswith("`scores` has the axes (batch 3, query or key 20, query or key 20, heads 12); wanted")
     assert "axes 1 and 3 may have changed places, though the sizes alone cannot tell, and the numbers differ too" in report.text
 
 

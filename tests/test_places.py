@@ -12,10 +12,10 @@ WANTED, SIZES = ("batch", "heads", "query", "key"), (2, 3, 5, 5)
 @pytest.mark.parametrize(
     ("shape", "names"),
     [
-        ((2, 5, 12), ("batch", "query", "dim")),  # dim is not wanted, and known
-        ((2, 3, 5, 5), ("batch", "heads", "query", "key")),
-        ((5, 3, 2, 5), ("query", "heads", "batch", "key")),
-        ((5, 5, 5), ("query", "key", "tokens")),  # each wanted name once
+        ((2, 5, 12), ("batch", "query or key", "dim")),  # dim is not wanted, and known
+        ((5, 3, 2, 5), ("query or key", "heads", "batch", "query or key")),  # they have one size: who knows
+        ((5, 5, 5), ("query or key", "query or key", "tokens")),  # each wanted name once
+        ((3, 3), ("heads", "heads")),
         ((7, 3), ("7", "heads")),
         ((), ()),
     ],

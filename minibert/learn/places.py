@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,17 +38,19 @@ def axis_names(shape: Iterable[int], known: Mapping[int, str], like: Axes = (), 
     """A name for each size of a shape.
 
     known         size -> axis, "" for a size that no axis has
-    like, sizes   names and sizes of the shape that was wanted: its names come first, each once
+    like, sizes   names and sizes of the shape that was wanted: its names come first, each once; "query or key" for either of
+                  two that have one size
 
     A size without a name stands for itself.
     """
-    left = list(zip(like, sizes, strict=True))
+    named: dict[int, list[str]] = {}
+    for name, size in zip(like, sizes, strict=True):
+        named.setdefault(size, []).append(name)
+    left = Counter({size: len(found) for size, found in named.items()})
     names = []
     for size in shape:
-        name = next((pair for pair in left if pair[1] == size), None)
-        if name is not None:
-            left.remove(name)
-        names.append(name[0] if name else known.get(size, str(size)))
+        names.append(" or ".join(dict.fromkeys(named[size])) if left[size] > 0 else known.get(size, str(size)))
+        left[size] -= 1
     return tuple(names)
 
 
