@@ -168,6 +168,16 @@ SOLUTIONS: dict[str, tuple[str, ...]] = {
         attention = self.dropout(scores.mT.softmax(2).mT)
         context = (values.mT @ attention.mT).mT
         """,
+        """
+        powers = (scores - scores.amax(-1, keepdim=True)).exp()
+        attention = torch.dropout(powers, self.dropout.p, self.training) / powers.sum(-1, keepdim=True)
+        context = attention @ values
+        """,
+        """
+        weights = torch.softmax(scores, -1)
+        attention = F.dropout(torch.ones_like(weights.mT), p=self.dropout.p, training=self.training).mT * weights
+        context = torch.matmul(attention, values)
+        """,
     ),
     "merging-heads": (
         """

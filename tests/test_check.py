@@ -166,7 +166,7 @@ KINDS = {
         "attended = self.sa_layer_norm(hidden_states + gathered)\n"
         "output = self.output_layer_norm(attended.detach() + self.ffn(attended))",
         "gradients",
-        "is not: something on its way",
+        "is not: it differs by",
     ),
 }
 
@@ -231,12 +231,16 @@ def test_what_is_right_alone_and_wrong_in_the_model_is_found(check):
 
 
 def test_a_pass_says_what_was_checked_and_how_close_it_came(check):
-    first, second, one, two, _, last = check("splitting-heads", RIGHT).text.splitlines()
+    first, second, one, two, _, gradients, dropout = check("splitting-heads", RIGHT).text.splitlines()
     assert first == "MultiHeadSelfAttention.forward: 14 calls, 720,702 numbers in float64, largest difference 0.0e+00."
     assert second == "The whole model with it, logits differing by 0.0e+00 at most:"
     assert one == "    POSITIVE 0.6297  I've been waiting for a HuggingFace course my whole life."  # as weights/README.md has it
     assert two == "    NEGATIVE 0.9773  I hate this so much!"
-    assert last.startswith("Gradients: all 104 parameters have theirs, ")
+    assert gradients.startswith("Gradients: all 104 parameters have theirs, ")
+    assert dropout == (
+        "Dropout, in training: place, count and rate are those of the real lines, which drop "
+        "(batch 3, heads 12, tokens 20, tokens 20) with p = 0.1."
+    )
 
 
 def test_a_helper_beside_the_function_is_used(check):
@@ -398,3 +402,148 @@ def test_what_is_kept_from_call_to_call_is_not_told_as_chance(check):
     finally:
         for module in lab().model.modules():
             vars(module).pop("calls", None)
+
+
+# What training alone shows: gradients and dropout
+
+ROUNDED = {
+    "a constant of nine digits": ("gelu", "return input * (1 + torch.erf(input / 1.41421356)) / 2"),
+    "shares off by almost the bound": ("softmax", """
+        powers = (input - input.amax(dim, keepdim=True)).exp()
+        return powers / powers.sum(dim, keepdim=True) + 9e-10
+    """),
+    "rows off by almost the bound": ("layer-norm", """
+        variance, mean = torch.var_mean(input, -1, correction=0, keepdim=True)
+        right = (input - mean) * torch.rsqrt(variance + eps) * weight + bias
+        return right + 9e-10 * (1 + right.detach().abs())
+    """),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ROUNDED)
+def test_what_passes_by_its_numbers_since_it_is_within_the_bound_passes_in_the_model_and_by_its_gradients(check, what):
+    report = check(*ROUNDED[what])
+    assert report.passed, report.text
+
+
+def test_another_slope_is_told_as_a_difference_and_its_cause_only_as_possible(check):
+    body = """
+        right = self.dropout(self.lin2(self.activation(self.lin1(hidden_states))))
+        return right + (right - right.detach()) / 2
+    """
+    report = check("feed-forward", body)
+    assert (report.stage, report.mistake) == ("gradients", "")
+    assert " of the largest gradient. A part of it may be cut off (.detach(), .data, torch.no_grad()), or may be" in report.text
+
+
+def test_a_gradient_of_0_is_told_as_such(check):
+    body = """
+        bias = self.lin2.bias.detach() + 0 * self.lin2.bias
+        return self.dropout(F.linear(self.activation(self.lin1(hidden_states)), self.lin2.weight, bias))
+    """
+    report = check("feed-forward", body)
+    assert report.stage == "gradients"
+    assert "ffn.lin2.bias received a gradient of 0 everywhere: nothing that you compute depends on it." in report.text
+
+
+UNDROPPED = (
+    "A remark: in training, the real lines hand out `attention` as dropout left it, and yours is handed out undropped. "
+    "What is computed from it is right."
+)
+ATTENTION = """
+    shape = (*hidden_states.shape[:2], self.n_heads, self.head_dim)
+    q, k, v = (layer(hidden_states).view(shape).transpose(1, 2) for layer in (self.q_lin, self.k_lin, self.v_lin))
+    if attention_mask is not None:
+        attention_mask = attention_mask[:, None, None].bool()
+    {lines}
+    return self.out_lin(found.transpose(1, 2).flatten(2)), attention
+"""
+WEIGHTS = """scores = q @ k.mT / math.sqrt(self.head_dim)
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask, -math.inf)
+    attention = scores.softmax(-1)
+    """
+FUSED = "found = F.scaled_dot_product_attention(q, k, v, attention_mask, dropout_p=self.dropout.p if self.training else 0.0)"
+HANDED_OUT = {
+    "weighted-sum": "attention = F.softmax(scores, dim=-1)\ncontext = self.dropout(attention) @ values",
+    "self-attention": ATTENTION.format(lines=WEIGHTS + FUSED),
+}
+
+
+@pytest.mark.parametrize("name", HANDED_OUT)
+def test_a_map_that_is_handed_out_undropped_passes_with_a_remark(check, name):
+    report = check(name, HANDED_OUT[name])
+    assert report.passed and report.mistake == "", report.text
+    assert report.text.count(UNDROPPED) == 1
+
+
+def test_the_real_lines_have_no_such_remark(check):
+    assert "remark" not in check("weighted-sum", COURSE.find("weighted-sum").cut.solution).text.lower()
+
+
+DRAWN = {
+    "rand": "kept = torch.rand_like(weights) >= self.dropout.p",
+    "bernoulli": "kept = torch.empty_like(weights).bernoulli_(1 - self.dropout.p)",
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_dropout_by_hand_passes_and_what_was_not_compared_is_told(check, draw):
+    body = f"""
+        weights = F.softmax(scores, dim=-1)
+        {DRAWN[draw]}
+        attention = weights * kept / (1 - self.dropout.p) if self.training else weights
+        context = attention @ values
+    """
+    report = check("weighted-sum", body)
+    assert report.passed, report.text
+    assert "what is dropped of `attention`: how the rest is scaled was compared, place and rate were not." in report.text
+    assert "place, count and rate are those" not in report.text
+
+
+OTHERWISE = {
+    "rate": (
+        "feed-forward",
+        "return F.dropout(self.lin2(self.activation(self.lin1(hidden_states))), 0.3, self.training)",
+        "you drop (batch 3, tokens 20, dim 384) with p = 0.3; the real lines drop (batch 3, tokens 20, dim 384) with p = 0.1.",
+    ),
+    "count": (
+        "feed-forward",
+        "return self.dropout(self.dropout(self.dropout(self.lin2(self.activation(self.lin1(hidden_states))))))",
+        "you drop (batch 3, tokens 20, dim 384) with p = 0.1, 3 times; the real lines drop (batch 3, tokens 20, dim 384) with p",
+    ),
+    "place": (
+        "self-attention",
+        ATTENTION.format(lines="k = self.dropout(k)\n    " + WEIGHTS + "found = attention @ v"),
+        "(batch 3, heads 12, tokens 20, head_dim 32) with p = 0.1; the real lines drop (batch 3, heads 12, tokens 20, tokens 20)",
+    ),
+    "place, on a tensor of the same axes": (
+        "feed-forward",
+        "return self.lin2(self.activation(self.lin1(self.dropout(hidden_states))))",
+        "the real lines drop (batch 3, tokens 20, dim 384) with p = 0.1. The place may be another.",
+    ),
+    "scale": (
+        "feed-forward",
+        """
+        output = self.lin2(self.activation(self.lin1(hidden_states)))
+        return output * (torch.rand_like(output) > self.dropout.p) if self.training else output
+        """,
+        "you drop nothing by self.dropout or F.dropout; the real lines drop (batch 3, tokens 20, dim 384) with p = 0.1.",
+    ),
+    "where nothing is dropped": (
+        "residual",
+        """
+        attended = self.sa_layer_norm(hidden_states + gathered)
+        output = self.output_layer_norm(attended + F.dropout(self.ffn(attended), 0.1, self.training))
+        """,
+        "you drop (batch 3, tokens 20, dim 384) with p = 0.1; the real lines drop nothing by self.dropout or F.dropout.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_dropout_of_another_place_count_or_rate_is_found_and_told_beside_the_real_ones(check, what):
+    name, body, sentence = OTHERWISE[what]
+    report = check(name, body)
+    assert (report.stage, report.mistake) == ("gradients", ""), report.text
+    assert sentence in report.text

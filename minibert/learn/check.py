@@ -6,6 +6,7 @@
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,14 @@ from torch import Tensor
 from . import answer
 from .bench import SENTENCES, Case, lab
 from .cut import GAP
+from .draw import same_chance, same_level
 from .exercises import Course, Exercise
 from .graft import lines_lost
 from .kinds import a, contrast, digits, parts_of, quoted, short, which
-from .likeness import close, differences, place_of
+from .likeness import SAME_IN_MODEL, close, differences, place_of
 from .naming import Naming
-from .places import extent, place_in_words
-from .trial import RESULT, SAME_GRADIENT, Run, alike, axes_of, cases_of, real, same_object
+from .places import axis_names, extent, name_in, place_in_words, shape_in_words
+from .trial import RESULT, Run, alike, axes_of, cases_of, real, same_object
 from .trouble import Finding
 
 STAGES = (
@@ -99,9 +101,8 @@ class _Examination:
                 raise named(found, runs) from None
             self.chance()
         if self.exercise.in_model:
-            told += "\n" + self.whole_model() + "\n" + self.gradients()
-            self.dropout()
-        return "\n".join([told, *self.naming.remarks()])
+            told += "\n" + self.whole_model()
+        return "\n".join([told, self.gradients(), *self.dropout(), *self.naming.remarks()])
 
     def run(self, case: Case) -> Run:
         """What the source cannot go on with is better told by its axes than by what it made the source raise."""
@@ -210,7 +211,7 @@ class _Examination:
         wanted, got = real(self.exercise).classified(), self.answer.classified()
         for name, theirs in wanted.items():
             mine = got[name]
-            if not close(mine, theirs).all():
+            if not close(mine, theirs, same=SAME_IN_MODEL).all():
                 text = f"Each call alone is right, but in the whole model {name} is {short(mine)}; wanted {short(theirs)}."
                 raise Finding("whole model", text)
         apart = (got["logits"] - wanted["logits"]).abs().max()
@@ -220,29 +221,93 @@ class _Examination:
         return "\n".join(told)
 
     def gradients(self) -> str:
-        """The gradient of every parameter, with the answer in the model."""
-        mine = self.answer.gradients()
-        wanted = real(self.exercise).gradients()
-        steepest = max(one.abs().max().item() for one in wanted.values() if one is not None)
+        """The gradient of every parameter, with the answer in the model; or call by call, of its arguments too."""
+        compared, largest = set(), 0.0
+        for case in [None] if self.exercise.in_model else self.cases:
+            if case and not self.comparable(case):
+                return f"Gradients and dropout were not looked at: {self.not_comparable(case)}."
+            wanted = real(self.exercise).gradients(case)
+            reached = {name: one for name, one in wanted.items() if one is not None and one.any()}
+            if not reached:
+                continue
+            mine = self.answer.gradients(case)
+            compared |= set(reached)
+            largest = max(largest, self.slopes(mine, reached, case))
+        if not compared:
+            return "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor."
+        total = len(wanted) if self.exercise.in_model else len(compared)
+        what = "parameters" if self.exercise.in_model else "parameters and arguments"
+        return f"Gradients: all {total} {what} have theirs, differing by {largest:.1e} of the largest one at most."
+
+    def slopes(self, mine: dict[str, Tensor | None], wanted: dict[str, Tensor], case: Case | None) -> float:
+        """How far the gradients are from the real ones, as a part of the steepest. Raises Finding."""
+        steepest = max(one.abs().max().item() for one in wanted.values())
         worst, largest = "", 0.0
         for name, gradient in wanted.items():
             got = mine[name]
-            if gradient is not None and got is None:
-                text = f"The numbers are right, but {name} never received a gradient: nothing that you compute depends on it."
-                raise self.naming.by_gradients(mine, steepest, text)
-            if gradient is not None and got is not None:
-                apart = (got - gradient).abs().max().item() / steepest
-                worst, largest = (worst, largest) if apart <= largest else (name, apart)  # NaN too
-        if not largest <= SAME_GRADIENT:
-            text = f"The numbers are right, but the gradient of {worst} is not: something on its way to the loss was cut off."
-            raise self.naming.by_gradients(mine, steepest, text)
-        return f"Gradients: all {len(wanted)} parameters have theirs, differing by {largest:.1e} of the largest one at most."
+            apart = torch.inf if got is None else (got - gradient).abs().max().item() / steepest
+            if got is None or (not apart <= SAME_IN_MODEL and not got.any()):
+                never = "never received a gradient" if got is None else "received a gradient of 0 everywhere"
+                text = f"The numbers are right, but {name} {never}: nothing that you compute depends on it."
+                raise self.naming.by_gradients(mine, steepest, text, case)
+            worst, largest = (worst, largest) if apart <= largest else (name, apart)  # NaN too
+        if not largest <= SAME_IN_MODEL:
+            text = (
+                f"The numbers are right, but the gradient of {worst} is not: it differs by {largest:.1e} of the largest gradient. "
+                "A part of it may be cut off (.detach(), .data, torch.no_grad()), or may have another slope."
+            )
+            raise self.naming.by_gradients(mine, steepest, text, case)
+        return largest
 
-    def dropout(self) -> None:
-        """Where the real lines drop something in training, the answer has to."""
+    def comparable(self, case: Case) -> bool:
+        """Whether the real function makes the same of a case; of a stub's target that is not always so."""
+        if callable(case.args):
+            return False
+        run = real(self.exercise).run(case)
+        return run.error is None and alike(run.values, case.wanted, self.exercise, case)
+
+    @staticmethod
+    def not_comparable(case: Case) -> str:
+        return "it trains a model itself" if callable(case.args) else "there are no real lines here to compare them with"
+
+    def dropout(self) -> list[str]:
+        """What is dropped in training, how often and at which rate. Raises Finding."""
         case = self.cases[0]
-        with torch.no_grad():
-            missing = sorted(real(self.exercise).varies(case) - self.answer.varies(case))
-            if missing:
+        if not self.comparable(case):
+            return []
+        mine = self.answer.training(case)
+        wanted = real(self.exercise).training(case)
+        if "error" in mine:
+            raise Finding("does not run", f"In training, it raised {mine['error']}.")
+        wrong = [name for name in wanted["levels"] if not same_chance(mine, wanted, name)]
+        none = [name for name in wrong if not mine["spreads"][name] and wanted["spreads"][name]]
+        undropped = [name for name in none if name not in mine["varies"]]
+        shown = [name for name in undropped if name_in(name) in self.cut.returns[1:]]
+        by_hand = [name for name in none if name in mine["varies"] and same_level(mine, wanted, name)]
+        drops = self.drops(wanted, case)
+        if left := [name for name in wrong if name not in (*shown, *by_hand)]:
+            text = f"The numbers are right, but in training you drop {self.drops(mine, case)}; the real lines drop {drops}."
+            if mine["dropped"] == wanted["dropped"]:
+                text += " The place may be another."
+            if missing := [name for name in left if name in undropped]:
                 text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
-                raise self.naming.by_dropout(case, text)
+            raise self.naming.by_dropout(case, mine, text)
+        for name in dict.fromkeys(map(name_in, shown)):
+            self.naming.add(
+                f"A remark: in training, the real lines hand out `{name}` as dropout left it, and yours is handed out undropped. "
+                "What is computed from it is right."
+            )
+        if by_hand:
+            self.naming.add(
+                f"Your own lines draw what is dropped of {quoted(by_hand[0])}: how the rest is scaled was compared, "
+                "place and rate were not."
+            )
+        told = [f"Dropout, in training: place, count and rate are those of the real lines, which drop {drops}."]
+        return told if wanted["dropped"] and not by_hand else []
+
+    def drops(self, training: dict[str, Any], case: Case) -> str:
+        """Which tensors dropout was called with, by their axes, how often and at which rate."""
+        axes = lab().axis_of(case.batch)
+        counts = Counter((shape_in_words(shape, axis_names(shape, axes)), p) for shape, p in training["dropped"])
+        told = [f"{shape} with p = {p:g}{f', {count} times' if count > 1 else ''}" for (shape, p), count in counts.items()]
+        return "; ".join(told) or "nothing by self.dropout or F.dropout"

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from .bench import Case, Values
 from .bugs import Mistake
+from .draw import same_chance
 from .exercises import Course, Exercise
-from .trial import SAME_GRADIENT, Run, Trial, alike, cases_of, mistaken, real
+from .likeness import SAME_IN_MODEL
+from .trial import Run, Trial, alike, cases_of, mistaken, real
 from .trouble import Finding
 
 
@@ -68,14 +70,15 @@ class Naming:
     def _same(self, run: Run, values: Values, case: Case) -> bool:
         return alike(run.values, values, self.exercise, case)
 
-    def by_gradients(self, mine: dict[str, Tensor | None], steepest: float, text: str) -> Finding:
+    def by_gradients(self, mine: dict[str, Tensor | None], steepest: float, text: str, case: Case | None) -> Finding:
         """The same for an answer with the right numbers and wrong gradients."""
-        found = [mistake for mistake, trial in self._right_in_numbers() if _same_gradients(trial, mine, steepest)]
+        right = self._right_in_numbers()
+        found = [mistake for mistake, trial in right if _same_gradients(trial.gradients(case), mine, steepest)]
         return _finding("gradients", text, "This is a known mistake", found)
 
-    def by_dropout(self, case: Case, text: str) -> Finding:
-        """The same for one that drops nothing in training."""
-        found = [mistake for mistake, trial in self._right_in_numbers() if not trial.varies(case)]
+    def by_dropout(self, case: Case, mine: dict[str, Any], text: str) -> Finding:
+        """The same for one that drops something else in training."""
+        found = [mistake for mistake, trial in self._right_in_numbers() if _same_training(trial.training(case), mine)]
         return _finding("gradients", text, "This is a known mistake", found)
 
     def add(self, remark: str) -> None:
@@ -108,12 +111,16 @@ class Naming:
             return [(mistake, trial) for mistake, trial in self.candidates if self._makes(trial, right)]
 
 
-def _same_gradients(trial: Trial, mine: dict[str, Tensor | None], steepest: float) -> bool:
-    for name, theirs in trial.gradients().items():
+def _same_training(one: dict[str, Any], mine: dict[str, Any]) -> bool:
+    return "error" not in one and one["varies"] == mine["varies"] and all(same_chance(one, mine, name) for name in mine["levels"])
+
+
+def _same_gradients(one: dict[str, Tensor | None], mine: dict[str, Tensor | None], steepest: float) -> bool:
+    for name, theirs in one.items():
         got = mine[name]
         if (got is None) != (theirs is None):
             return False
-        if got is not None and theirs is not None and not (got - theirs).abs().max().item() <= SAME_GRADIENT * steepest:
+        if got is not None and theirs is not None and not (got - theirs).abs().max().item() <= SAME_IN_MODEL * steepest:
             return False
     return True
 
