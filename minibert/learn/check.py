@@ -250,7 +250,8 @@ class _Examination:
                 never = "never received a gradient" if got is None else "received a gradient of 0 everywhere"
                 text = f"The numbers are right, but {name} {never}: nothing that you compute depends on it."
                 raise self.naming.by_gradients(mine, steepest, text, case)
-            worst, largest = (worst, largest) if apart <= largest else (name, apart)  # NaN too
+            if not apart <= largest:
+                worst, largest = name, apart if apart > largest else torch.inf  # NaN, which nothing is larger than
         if not largest <= SAME_IN_MODEL:
             text = (
                 f"The numbers are right, but the gradient of {worst} is not: it differs by {largest:.1e} of the largest gradient. "
