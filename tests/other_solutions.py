@@ -377,6 +377,17 @@ SOLUTIONS: dict[str, tuple[str, ...]] = {
 
         return [step(*batch) for batch in batches]
         """,
+        """
+        model.train()
+        losses = []
+        for inputs, labels in batches:
+            outputs = model(**inputs, labels=labels)
+            outputs.loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(outputs.loss.item())
+        return losses
+        """,
     ),
     "fold-bert": (
         """

@@ -1,13 +1,17 @@
 """What a check says of an answer: the first thing that is wrong, in this order, with axes, tokens and heads by name."""
 
+import importlib
 import re
+import sys
 import textwrap
 
 import pytest
+import torch
+from other_solutions import SOLUTIONS
 
-from minibert.learn.bench import SENTENCES, lab
+from minibert.learn.bench import SENTENCES, Case, lab
 from minibert.learn.check import STAGES, examine
-from minibert.learn.exercises import course
+from minibert.learn.exercises import Exercise, course
 from minibert.learn.handout import fill
 from minibert.learn.kinds import contrast
 from minibert.learn.trial import cases_of
@@ -553,3 +557,126 @@ def test_dropout_of_another_place_count_or_rate_is_found_and_told_beside_the_rea
     report = check(name, body)
     assert (report.stage, report.mistake) == ("gradients", ""), report.text
     assert sentence in report.text
+
+
+LORA = """
+from torch import Tensor, nn
+
+
+class LoRA(nn.Module):
+    \"\"\"A frozen layer and an update of low rank.\"\"\"
+
+    def __init__(self, dim: int, rank: int):
+        super().__init__()
+        self.frozen = nn.Linear(dim, dim)
+        self.down, self.up = nn.Linear(dim, rank, bias=False), nn.Linear(rank, dim, bias=False)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        \"\"\"x and the result are (batch, dim).\"\"\"
+        update = self.up(self.down(self.dropout(x)))
+        return self.frozen(x) + update
+"""
+
+
+@pytest.fixture
+def check_lora(monkeypatch, tmp_path):
+    """Examines lines that make `update` in a module of an instructor's own, which the model does not call."""
+    (tmp_path / "lora_layer.py").write_text(LORA, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    layer = importlib.import_module("lora_layer").LoRA(6, 2).double().eval()
+    layer.frozen.requires_grad_(False)
+    exercise = Exercise(
+        "lora", "lora_layer.LoRA.forward", "Which?", first="update =", last="update =",
+        in_model=False, cases=lambda: [Case((layer, torch.linspace(-1, 1, 12).double().view(2, 6)))],
+    )  # fmt: skip
+
+    def checked(body):
+        text = fill(exercise.cut, textwrap.dedent(body))
+        (tmp_path / "lora.py").write_text(text, encoding="utf-8")
+        return examine(COURSE, exercise, text, str(tmp_path / "lora.py"))
+
+    yield checked
+    sys.modules.pop("lora_layer")
+
+
+def test_outside_the_model_gradients_and_dropout_are_compared_too_and_told(check_lora):
+    report = check_lora("update = nn.functional.dropout(x, 0.1, self.training) @ (self.up.weight @ self.down.weight).T")
+    assert report.passed, report.text
+    assert "\nGradients: all 3 parameters and arguments have theirs, differing by " in report.text  # of down, up and x
+    assert "Dropout, in training: place, count and rate are those of the real lines, which drop (2, 6) with p = 0.1." in report.text
+
+
+LORAS = {
+    "cut off": ("update = self.up(self.down(self.dropout(x))).detach()", "down.weight never received a gradient"),
+    "its argument cut off": ("update = self.up(self.down(self.dropout(x.detach())))", "but the gradient of x is not"),
+    "no dropout": ("update = self.up(self.down(x))", "in training nothing of `update` is dropped"),
+    "dropout behind": ("update = self.dropout(self.up(self.down(x)))", "you drop (2, 6) with p = 0.1; the real lines drop (2, 6)"),
+    "raises": ("update = self.up(self.down(self.drop(x) if self.training else x))", "In training, it raised AttributeError"),
+}
+
+
+@pytest.mark.parametrize("what", LORAS)
+def test_outside_the_model_what_only_training_shows_is_found(check_lora, what):
+    body, sentence = LORAS[what]
+    report = check_lora(body)
+    assert not report.passed and sentence in report.text, report.text
+
+
+def test_the_gradient_of_a_plain_functions_argument_is_compared(tmp_path):
+    stub, cases = 'def silu(input: Tensor) -> Tensor:\n    """x * sigmoid(x)"""', [Case((torch.linspace(-3, 3, 7).double(),))]
+    exercise = Exercise("silu", "torch.nn.functional.silu", "Which?", stub=stub, in_model=False, cases=lambda: cases)
+    text = fill(exercise.cut, "return input.detach() * torch.sigmoid(input.data)")
+    report = examine(COURSE, exercise, text, str(tmp_path / "silu.py"))
+    assert report.stage == "gradients"
+    assert "input never received a gradient" in report.text
+
+
+NOT_LOOKED_AT = {
+    "label": "Gradients and dropout were not looked at: there are no real lines here to compare them with.",
+    "training-steps": "Gradients and dropout were not looked at: it trains a model itself.",
+    "fold-bert": "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor.",
+}
+
+
+@pytest.mark.parametrize("name", NOT_LOOKED_AT)
+def test_what_was_not_looked_at_is_told(check, name):
+    report = check(name, SOLUTIONS[name][0])
+    assert report.passed and NOT_LOOKED_AT[name] in report.text
+
+
+# Training steps: the order of the four lines
+
+FOUR = {
+    "zero": "optimizer.zero_grad()",
+    "loss": "loss = model(**inputs, labels=labels).loss",
+    "back": "loss.backward()",
+    "step": "optimizer.step()",
+}
+
+
+def four(order):
+    lines = "\n    ".join(FOUR[word] for word in order.split())
+    return f"losses = []\nfor inputs, labels in batches:\n    {lines}\n    losses.append(loss.item())\nreturn losses"
+
+
+@pytest.mark.parametrize("order", ["zero loss back step", "loss zero back step", "loss back step zero"])
+def test_gradients_may_be_reset_anywhere_but_between_backward_and_step_as_the_hint_says(check, order):
+    assert "zero_grad() comes anywhere but between." in COURSE.find("training-steps").hints[0]
+    assert check("training-steps", four(order)).passed
+
+
+@pytest.mark.parametrize("order", ["zero loss step back", "loss back zero step"])
+def test_a_step_without_gradients_is_not_called_a_step_that_was_never_taken(check, order):
+    report = check("training-steps", four(order))
+    assert report.mistake == "no step" and "step() is not called, or finds no gradients" in report.text
+
+
+def test_a_model_that_is_put_into_training_takes_the_same_steps(check):
+    assert check("training-steps", "model.train()\n" + four("zero loss back step")).passed
+
+
+def test_clipped_gradients_are_named(check):
+    clip = "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1)"
+    lines = four("zero loss back step").replace("optimizer.step()", f"{clip}\n    optimizer.step()")
+    assert check("training-steps", lines).mistake == "gradients clipped"

@@ -288,6 +288,16 @@ IN_OTHER_WORDS = (
             optimizer.step()
         return [loss.item() for loss in losses]
     """),
+    ("training-steps", "no step", """
+        losses = []
+        for inputs, labels in batches:
+            optimizer.zero_grad()
+            loss = model(**inputs, labels=labels).loss
+            optimizer.step()
+            loss.backward()
+            losses.append(loss.item())
+        return losses
+    """),
     ("fold-bert", "token types thrown away", """
         tensors = {name: tensor for name, tensor in tensors.items() if "token_type" not in name}
     """),

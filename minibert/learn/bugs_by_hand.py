@@ -454,7 +454,8 @@ MISTAKES_BY_HAND = (
     ),
     Mistake(
         "no step",
-        "Gradients were computed and the optimizer never told to use them: the losses are those of the untrained model.",
+        "The losses are those of the untrained model. step() is not called, or finds no gradients: zero_grad() removes them, and "
+        "backward() makes them.",
         exercise="training-steps",
         body="""
             losses = []
@@ -492,6 +493,22 @@ MISTAKES_BY_HAND = (
                 model(**inputs, labels=labels).loss.backward()
                 optimizer.step()
                 losses.append(model(**inputs, labels=labels).loss.item())
+            return losses
+        """,
+    ),
+    Mistake(
+        "gradients clipped",
+        "The gradients were scaled down to a norm of 1 before the step. Many recipes do that; it was not asked for here.",
+        exercise="training-steps",
+        body="""
+            losses = []
+            for inputs, labels in batches:
+                optimizer.zero_grad()
+                loss = model(**inputs, labels=labels).loss
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                losses.append(loss.item())
             return losses
         """,
     ),

@@ -442,9 +442,10 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
             each as it was before its own step.
 
             model(**inputs, labels=labels).loss is the loss. What happens to gradients that nobody resets?
+            Nothing else is asked for: no clipping of gradients, no schedule.
         """,
         hints=(
-            "optimizer.zero_grad(), loss.backward(), optimizer.step(): the loss has to be computed between the first and second.",
+            "loss.backward() needs the loss, optimizer.step() needs its gradients. zero_grad() comes anywhere but between.",
             "loss.item() is the loss as a plain number.",
         ),
         stub='''
