@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .bench import SENTENCES, Case, lab
 from .cut import GAP
 from .exercises import Course, Exercise
 from .graft import BEHIND, graft, lines_lost
+from .guard import Guard, forbidden
 from .kinds import other_sizes, parts_of, quoted, short, which
 from .likeness import close, differences, place_of
 from .naming import Naming
@@ -108,11 +108,12 @@ class _Examination:
         return "\n".join([told, *self.naming.remarks()])
 
     def run(self, case: Case) -> Run:
-        own = self.exercise.by_hand or ((self.exercise.target.rpartition(".")[2],) if self.exercise.stub else ())
-        with _in_words(self.file, self.text, case), _Calls(own) as calls:
+        with _in_words(self.file, self.text, case), Guard(forbidden(self.exercise), self.file) as guard:
             run = self.answer.run(case)
-        if calls.found:
-            raise Finding("not written", f"Your lines call PyTorch's {calls.found}; here it is to be written by hand.")
+        if guard.found:
+            who = f"Line {guard.line} calls" if guard.line else "Your lines call"
+            line = f"\n    {self.text.splitlines()[guard.line - 1].strip()}" if guard.line else ""
+            raise Finding("not written", f"{who} PyTorch's {guard.found}; here it is to be written by hand.{line}")
         if run.error is not None:
             self.raised(run, case)
         return run
@@ -263,19 +264,6 @@ class _Examination:
             if missing:
                 text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
                 raise self.naming.by_dropout(case, text)
-
-
-class _Calls(TorchFunctionMode):
-    """Notes whether one of these operations of PyTorch's is called."""
-
-    def __init__(self, names: tuple[str, ...]):
-        super().__init__()
-        self.names, self.found = names, ""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self.names:
-            self.found = func.__name__
-        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
