@@ -139,7 +139,7 @@ KINDS = {
         "softmax",
         "return torch.softmax(input, dim)",
         "not written",
-        "Your lines call PyTorch's softmax; here it is to be",
+        "calls PyTorch's softmax; here it is to be written by hand.\n    return torch.softmax(input, dim)",
     ),
     "chance": (
         "feed-forward",

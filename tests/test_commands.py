@@ -286,6 +286,41 @@ def test_try_plants_each_mistake_and_says_what_it_is_called(exercise):
     assert done.returncode == 1 and "named pooled from [SEP]  <- wanted otherwise" in done.stdout
 
 
+STUBBED = '''
+import dataclasses
+from minibert.learn.course import EXERCISES as THEIRS
+from minibert.learn.exercises import Exercise
+
+course = {{one.name: one for one in THEIRS}}
+EXERCISES = [dataclasses.replace(course["gelu"], name="my-gelu", needs=(), body={gelu!r}),
+             dataclasses.replace(course["silent-bias"], name="my-bias", needs=(), body={bias!r})]
+'''
+
+
+def test_try_runs_the_body_of_an_exercise_that_has_no_real_lines_and_the_mistakes_of_the_one_that_it_is_a_copy_of(exercise):
+    (exercise.folder / "mine.py").write_text(STUBBED.format(gelu=GELU, bias='ANSWER = "k_lin.bias"'))
+    done = exercise("try", "mine.py")
+    rows = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    theirs = [one.name for one in COURSE.mistakes_in(COURSE.find("gelu"))]
+    assert done.returncode == 0, done.stdout
+    assert {"my-gelu the real lines passed", "my-bias the real lines passed", "my-bias a mistake not tried: none is known"} <= rows
+    assert len(theirs) == 7 and {f"my-gelu {name} wrong numbers, named as itself" for name in theirs} <= rows
+    (exercise.folder / "mine.py").write_text(STUBBED.format(gelu="return input", bias='ANSWER = "q_lin.bias"'))
+    done = exercise("try", "mine.py")
+    assert done.returncode == 1 and done.stdout.count("<- wanted otherwise") == 2
+    assert done.stdout.endswith("\n2 of these are not as wanted.\n")
+
+
+def test_try_says_what_it_could_not_try_and_is_not_green_there(exercise):
+    (exercise.folder / "mine.py").write_text(STUBBED.format(gelu="", bias=""))
+    done = exercise("try", "mine.py")
+    rows = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    assert done.returncode == 1
+    said = "the real lines not tried: the source has none <- wanted right lines as its `body`"
+    assert {f"my-gelu {said}", f"my-bias {said}"} <= rows
+    assert done.stdout.endswith("\nThe real lines of my-gelu, my-bias were not tried.\n")
+
+
 def test_an_instructors_file_is_not_taken_for_a_students(exercise):
     (exercise.folder / "pooled.py").write_text(snippet())
     for verb in ("start", "check", "reset"):

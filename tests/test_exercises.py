@@ -4,17 +4,22 @@ Right answers that are not model.py's are in other_solutions.py; the mistakes ar
 """
 
 import ast
+import functools
 import inspect
+import re
 import textwrap
 
 import pytest
+import torch
 from other_solutions import SOLUTIONS
 
 import minibert.model
 from minibert.learn import puzzles
+from minibert.learn.bench import Case
 from minibert.learn.check import examine
 from minibert.learn.cut import GAP
-from minibert.learn.exercises import course
+from minibert.learn.exercises import Course, Exercise, course
+from minibert.learn.guard import forbidden
 from minibert.learn.handout import fill
 from minibert.learn.workbook import Workbook
 
@@ -110,12 +115,60 @@ def test_a_file_as_it_was_handed_out_is_not_written_yet(check, tmp_path, exercis
     assert (report.stage, report.mistake) == ("not written", "")
 
 
-@pytest.mark.parametrize("exercise", per(*(one for one in WRITTEN if one.by_hand), name=lambda one: one.name))
-def test_pytorchs_own_function_is_no_answer_where_it_is_to_be_written_by_hand(check_lines, exercise):
-    arguments = [one.arg for one in exercise.cut.function.args.args]
-    report = check_lines(exercise.name, f"return torch.nn.functional.{exercise.by_hand[0]}({', '.join(arguments)})")
-    assert report.stage == "not written"
-    assert f"call PyTorch's {exercise.by_hand[0]};" in report.text
+OTHER_NAMES = {
+    "softmax": (
+        "F.softmax(input, dim)", "input.softmax(dim)", "torch.softmax(input, dim)", "torch.nn.Softmax(dim)(input)",
+        "torch.special.softmax(input, dim)", "torch._softmax(input, dim, False)", "torch.ops.aten.softmax(input, dim)",
+        "torch.ops.aten._softmax(input, dim, False)", "F.softmin(-input, dim)", "input.log_softmax(dim).exp()",
+        "(input - input.logsumexp(dim, True)).exp()", "torch.func.vmap(lambda one: one.softmax(0), dim, dim)(input)",
+        "torch.distributions.Categorical(logits=input.movedim(dim, -1)).probs.movedim(-1, dim)",
+        "F.scaled_dot_product_attention(input[..., None, :], input[..., None, :], input[..., None, :])",
+    ),
+    "layer-norm": (
+        "F.layer_norm(input, normalized_shape, weight, bias, eps)",
+        "torch.native_layer_norm(input, normalized_shape, weight, bias, eps)[0]",
+        "torch.ops.aten.layer_norm(input, normalized_shape, weight, bias, eps)", "torch.nn.LayerNorm(normalized_shape, eps)(input)",
+        "F.layer_norm(input[..., None, :], normalized_shape, weight, bias, eps)[..., 0, :]",
+        "F.batch_norm(input.flatten(0, -2).T, None, None, training=True).T", "F.group_norm(input.flatten(0, -2), 1)",
+        "torch.rms_norm(input - input.mean(-1, keepdim=True), normalized_shape, weight, eps) + bias",
+    ),
+    "gelu": ("F.gelu(input)", "torch._C._nn.gelu(input)", "torch.ops.aten.gelu(input)", "torch.nn.GELU()(input)"),
+    "cross-entropy": (
+        "F.cross_entropy(input, target)", "torch.nn.CrossEntropyLoss()(input, target)", "F.nll_loss(input.log_softmax(1), target)",
+        "torch.ops.aten.nll_loss(input.log_softmax(1), target)", "torch.ops.aten.cross_entropy_loss(input, target)",
+        "F.cross_entropy(input, F.one_hot(target.clamp(min=0), input.shape[1]).double())",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), per(*((name, call) for name, calls in OTHER_NAMES.items() for call in calls), name=lambda one: f"{one[1]}")
+)
+def test_pytorchs_own_function_is_no_answer_under_any_of_its_names(check_lines, name, call):
+    report = check_lines(name, f"import torch.nn.functional as F\nreturn {call}")
+    assert report.stage == "not written", report.text
+    assert re.match(r"Line \d+ calls PyTorch's \w+; here it is to be written by hand.", report.text), report.text
+    assert report.text.endswith(f"\n    return {call}")
+
+
+def test_every_exercise_that_is_to_be_written_by_hand_is_tried_under_several_names():
+    assert {*OTHER_NAMES} == {one.name for one in WRITTEN if forbidden(one)}
+
+
+def test_of_a_function_that_is_made_of_arithmetic_only_its_name_is_forbidden():
+    """An answer to cosine_similarity may divide and sum; what has an operator of its own, such as SiLU, may not be called."""
+    stub = 'def by_hand({}):\n    """Says what it is."""\n'
+    pairs = functools.partial(list, [Case((torch.ones(2, 3), torch.ones(2, 3)))])
+    one = Exercise("one", "torch.nn.functional.cosine_similarity", "?", stub=stub.format("x1, x2"), cases=pairs, in_model=False)
+    singles = functools.partial(list, [Case((torch.ones(2, 3),))])
+    two = Exercise("two", "torch.nn.functional.silu", "?", stub=stub.format("input"), cases=singles, in_model=False)
+    assert (forbidden(one), forbidden(two)) == ({"cosine_similarity"}, {"silu"})
+    exp = Exercise("three", "torch.exp", "?", stub=stub.format("input"), cases=singles, in_model=False)
+    called, bodies = {}, {"expand": "math.e ** input.expand(2, 3)", "exp": "input.exp()", "exp_": "(+input).exp_()"}
+    for name, body in bodies.items():
+        text = fill(exp.cut, f"import math\nreturn {body}")
+        called[name] = examine(Course((exp,), ()), exp, text, "mine.py").stage
+    assert called == {"expand": "passed", "exp": "not written", "exp_": "not written"}
 
 
 # Wrong answers

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .bench import Case, lab
 from .exercises import Exercise
 from .graft import BEHIND, graft
+from .guard import Guard, forbidden
 from .kinds import other_sizes, quoted
 from .tape import Tape, leaves
 from .trial import Run, Trial, shown
@@ -55,11 +55,12 @@ class Answer:
 
     def run(self, case: Case, seed: int = 0) -> Run:
         """As Trial's. What the source behind the gap raises comes as the error, a Finding, since the values may tell more."""
-        own = self.exercise.by_hand or ((self.exercise.target.rpartition(".")[2],) if self.exercise.stub else ())
-        with in_words(self.file, self.text, case), _Calls(own) as calls:
+        with in_words(self.file, self.text, case), Guard(forbidden(self.exercise), self.file) as guard:
             run = self.trial.run(case, seed)
-        if calls.found:
-            raise Finding("not written", f"Your lines call PyTorch's {calls.found}; here it is to be written by hand.")
+        if guard.found:
+            who = f"Line {guard.line} calls" if guard.line else "Your lines call"
+            line = f"\n    {self.text.splitlines()[guard.line - 1].strip()}" if guard.line else ""
+            raise Finding("not written", f"{who} PyTorch's {guard.found}; here it is to be written by hand.{line}")
         for name, value in run.values.items():
             for part, tensor in leaves(value):
                 if tensor.device.type != "cpu":
@@ -116,19 +117,6 @@ class Page:
         """Calls one of them."""
         with in_words(self.file, self.text, seconds=JUDGING):
             return self.namespace[name](*args, **kwargs)
-
-
-class _Calls(TorchFunctionMode):
-    """Notes whether one of these operations of PyTorch's is called."""
-
-    def __init__(self, names: tuple[str, ...]):
-        super().__init__()
-        self.names, self.found = names, ""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self.names:
-            self.found = func.__name__
-        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

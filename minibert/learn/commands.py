@@ -12,7 +12,7 @@ from . import sandbox
 from .columns import COLUMNS, wrapped
 from .exercises import Course, Exercise, course
 from .grade import grade
-from .proof import check_file, rehearse
+from .proof import check_file, real_lines, rehearse
 from .workbook import Workbook, solution_of
 
 TEMPLATE = '''\
@@ -65,16 +65,26 @@ def _named(known: Course, name: str, folder: str) -> tuple[Exercise, Path]:
 
 def _try(known: Course) -> int:
     """An instructor's own exercises, each with the real lines and with each mistake in it."""
-    wrong, invisible = 0, {one.name for one in known.mistakes if one.invisible}
+    invisible, own = {one.name for one in known.mistakes if one.invisible}, known.own_exercises
+    wrong, mistaken, without = 0, 0, [one for one in own if not real_lines(one)]
     print(f"{'exercise':<20}{'in its gap':<40}said")
-    for exercise, name, stage, called in rehearse(known, known.own_exercises, known.mistakes, os.cpu_count() or 1):
+    for exercise, name, stage, called in rehearse(known, own, known.mistakes, os.cpu_count() or 1):
         right = called == name or (stage == "passed" and name in {"the real lines", *invisible})
         wrong += not right
+        mistaken += name != "the real lines"
         said = f"{stage}, named as itself" if called == name else f"{stage}, named {called}" if called else stage
         print(f"{exercise:<20}{name:<40}{said}{'' if right else '  <- wanted otherwise'}", flush=True)
-    verdict = f"{wrong} of these are not as wanted." if wrong else "The real lines pass, and each mistake is named as itself."
-    print(f"\n{verdict}")
-    return 1 if wrong else 0
+    for one in own:
+        if one in without:
+            print(f"{one.name:<20}{'the real lines':<40}not tried: the source has none  <- wanted right lines as its `body`")
+        if not known.mistakes_in(one):
+            print(f"{one.name:<20}{'a mistake':<40}not tried: none is known")
+    verdict = f"{wrong} of these are not as wanted." if wrong else ""
+    if without:
+        verdict += f" The real lines of {', '.join(one.name for one in without)} were not tried."
+    verdict = verdict or f"The real lines pass, and {'each mistake is named as itself' if mistaken else 'no mistake was tried'}."
+    print(f"\n{verdict.strip()}")
+    return 1 if wrong or without else 0
 
 
 def _list(known: Course, book: Workbook) -> int:

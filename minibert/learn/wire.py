@@ -24,6 +24,7 @@ from .answer import load
 from .bench import Case
 from .check import STAGES
 from .exercises import Exercise
+from .guard import forbidden
 from .trial import Run, cases_of
 from .trouble import Finding
 
@@ -205,6 +206,7 @@ class Remote:
 def serve(connection: Connection, exercise: Exercise, file: str, room: mmap | None) -> None:
     """Does what a Remote asks, until nobody asks any more. The first request loads the text of the file."""
     cases = () if exercise.judge else tuple(dataclasses.replace(case, wanted={}) for case in cases_of(exercise))
+    forbidden(exercise)  # looks at the real lines, once
     cases_of.cache_clear()  # what has to come out is none of the answer's business
     channel = Channel(connection, cases, room)
     loaded: Any = None
