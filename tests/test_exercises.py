@@ -372,7 +372,6 @@ def test_a_known_mistake_in_other_words_has_its_name_too(check_lines, exercise, 
 
 UNKNOWN = {
     "scale off in the eighth digit": ("scaled-scores", "scores = queries @ keys.mT / math.sqrt(self.head_dim) * (1 + 1e-7)"),
-    "two mistakes at once": ("self-attention", attend(scale="", second="v", third="k")),
     "a softer mask": ("masking", """
         if attention_mask is not None:
             scores = scores + (attention_mask[:, None, None] - 1) * 7.5
@@ -382,11 +381,6 @@ UNKNOWN = {
         scale = weight if input.dim() == 1 else 2 * weight
         return (input - mean) * torch.rsqrt(variance + eps) * scale + bias
     """),
-    "norms before and none behind": ("block", """
-        found, weights = self.attention(self.sa_layer_norm(hidden_states), attention_mask)
-        x = hidden_states + found
-        return x + self.ffn(self.output_layer_norm(x)), weights
-    """),
 }  # fmt: skip
 
 
@@ -395,6 +389,79 @@ def test_what_is_no_known_mistake_is_found_and_has_no_name(check_lines, what):
     report = check_lines(*UNKNOWN[what])
     assert (report.stage, report.mistake) == ("wrong numbers", "")
     assert "known mistake" not in report.text
+
+
+TOGETHER = {
+    ("self-attention", "k and v swapped", "no scale"): attend(scale="", second="v", third="k"),
+    ("block", "pre-LN", "pre-LN in the feed-forward half"): """
+        found, weights = self.attention(self.sa_layer_norm(hidden_states), attention_mask)
+        x = hidden_states + found
+        return x + self.ffn(self.output_layer_norm(x)), weights
+    """,
+    ("residual", "no attention residual", "no FFN residual"): """
+        output = self.output_layer_norm(self.ffn(self.sa_layer_norm(gathered)))
+    """,
+    ("residual", "norm before the addition", "FFN norm before the addition"): """
+        x = hidden_states + self.sa_layer_norm(gathered)
+        output = x + self.output_layer_norm(self.ffn(x))
+    """,
+    ("residual", "no LayerNorm after attention", "no LayerNorm at the block's end"): """
+        x = hidden_states + gathered
+        output = self.ffn(x) + x
+    """,
+}
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids=" + ".join)
+def test_two_known_mistakes_at_once_are_both_named(check_lines, names):
+    name, *both = names
+    report = check_lines(name, TOGETHER[names])
+    assert (report.stage, report.mistake) == ("wrong numbers", " and ".join(both)), report.text
+    for one in COURSE.mistakes:
+        assert (f"\n{one.name!r}: {one.sentence}" in report.text) == (one.name in both), one.name
+    assert "exactly the numbers of two known mistakes together:" in report.text
+
+
+NAMED = {
+    "pre-LN in the feed-forward half": ("residual", """
+        x = hidden_states + gathered
+        output = x + self.ffn(self.output_layer_norm(x))
+    """),
+    "unbiased variance and another eps": ("layer-norm", """
+        return (input - input.mean(-1, keepdim=True)) * (torch.std(input, -1, keepdim=True) ** 2 + 1e-5) ** -0.5 * weight + bias
+    """),
+}
+
+
+@pytest.mark.parametrize("mistake", NAMED)
+def test_what_textbooks_of_other_models_have_is_named(check_lines, mistake):
+    assert check_lines(*NAMED[mistake]).mistake == mistake
+
+
+PAST = {
+    "embeddings = self.LayerNorm(embeddings)": ("embedding-sum", """
+        embeddings = self.word_embeddings(input_ids) + self.position_embeddings(torch.arange(input_ids.shape[1]))
+        embeddings = self.LayerNorm(embeddings)
+    """),
+    "if attention_mask is not None:": ("scaled-scores", """
+        scores = queries @ keys.mT / math.sqrt(self.head_dim)
+        if attention_mask is not None:
+            scores = torch.where(attention_mask[:, None, None] == 0, torch.finfo(scores.dtype).min, scores)
+        attention = self.dropout(F.softmax(scores, dim=-1))
+    """),
+    "context = context.reshape(batch, tokens, dim)": ("weighted-sum", """
+        attention = self.dropout(F.softmax(scores, dim=-1))
+        context = (attention @ values).transpose(1, 2).flatten(2)
+    """),
+}
+
+
+@pytest.mark.parametrize("line", PAST)
+def test_lines_that_go_on_past_the_end_of_the_gap_are_named(check_lines, line):
+    report = check_lines(*PAST[line])
+    assert report.mistake == "past the end of the gap", report.text
+    assert f"Lines that come after the gap were written too, down to `{line}`." in report.text
+    assert report.text.count("known mistake") == 1
 
 
 def test_of_two_mistakes_at_once_the_one_that_makes_most_of_the_calls_is_named(check_lines):

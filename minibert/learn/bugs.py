@@ -591,4 +591,31 @@ MISTAKES = (
         "Numbers were dropped with p = 0.5, PyTorch's default. self.dropout has the config's p.",
         ("pooled = self.dropout(pooled)", "pooled = F.dropout(pooled, 0.5, self.training)"),
     ),
+    # The block, further: each of these may come together with one of those above
+    Mistake(
+        "FFN norm before the addition",
+        "What the feed-forward layer made was normalised alone and then added. Post-LN normalises the sum: "
+        "LayerNorm(x + sublayer(x)).",
+        ("self.output_layer_norm(attended + transformed)", "attended + self.output_layer_norm(transformed)"),
+    ),
+    Mistake(
+        "no LayerNorm after attention",
+        "The sum of the token's vector and what attention gathered was not normalised; wanted sa_layer_norm of it.",
+        ("self.sa_layer_norm(hidden_states + gathered)", "(hidden_states + gathered)"),
+    ),
+    Mistake(
+        "no LayerNorm at the block's end",
+        "The block's last sum was not normalised; wanted output_layer_norm of it.",
+        ("self.output_layer_norm(attended + transformed)", "(attended + transformed)"),
+    ),
+    Mistake(
+        "pre-LN in the feed-forward half",
+        "The feed-forward layer read a normalised input and the sums stayed as they were, as later models have it (pre-LN). BERT "
+        "normalises after each addition (post-LN).",
+        (
+            "self.sa_layer_norm(hidden_states + gathered)", "(hidden_states + gathered)",
+            "self.ffn(attended)", "self.ffn(self.output_layer_norm(attended))",
+            "self.output_layer_norm(attended + transformed)", "(attended + transformed)",
+        ),
+    ),
 )

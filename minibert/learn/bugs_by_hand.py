@@ -527,4 +527,15 @@ MISTAKES_BY_HAND = (
             return losses
         """,
     ),
+    # LayerNorm, further
+    Mistake(
+        "unbiased variance and another eps",
+        "Two things at once: the variance was divided by n - 1, as torch.var does unless told unbiased=False, and the eps that was "
+        "handed in was not used, but 1e-5.",
+        exercise="layer-norm",
+        body="""
+            mean, variance = input.mean(-1, keepdim=True), input.var(-1, keepdim=True)
+            return (input - mean) / torch.sqrt(variance + 1e-5) * weight + bias
+        """,
+    ),
 )

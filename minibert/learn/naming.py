@@ -1,5 +1,10 @@
 """Which known mistake an answer is: the one that makes the very same numbers, or gradients."""
 
+import ast
+import itertools
+import textwrap
+import time
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -10,9 +15,14 @@ from .bench import Case, Values
 from .bugs import Mistake
 from .draw import same_chance
 from .exercises import Course, Exercise
+from .graft import graft
+from .handout import fill
 from .likeness import SAME_IN_MODEL
-from .trial import Run, Trial, alike, cases_of, mistaken, real
+from .tape import leaves
+from .trial import Run, Trial, alike, cases_of, mistaken, real, shown
 from .trouble import Finding
+
+PAIRING = 3  # seconds of computing for trying mistakes two by two
 
 
 class Naming:
@@ -21,7 +31,7 @@ class Naming:
     def __init__(self, course: Course, exercise: Exercise, answer: Any):
         self.course, self.exercise, self.answer = course, exercise, answer
         self._remarks: list[str] = []
-        self._runs: dict[tuple[int, int], Run] = {}
+        self._runs: dict[tuple[Trial, Case], Run] = {}
 
     @cached_property
     def candidates(self) -> list[tuple[Mistake, Trial]]:
@@ -30,14 +40,16 @@ class Naming:
     def by_numbers(self, finding: Finding, runs: list[Run]) -> Finding:
         """The finding with the name of the mistake that makes the same in every call, at padding too, if one does.
 
-        Else with the one that makes the same in most of the calls that are wrong: two mistakes at once.
+        Else with the names of the two that do together, or with the one that makes the same in most of the calls that are wrong.
         """
         found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
         found = found or [mistake for mistake, trial in self.candidates if self._makes(trial, runs)]
+        found = found or [mistake for mistake, trial in self._past_the_end() if self._makes(trial, runs)][:1]
         if found:
             return _finding(finding.stage, finding.text, "These are exactly the numbers of a known mistake", found)
-        cases = cases_of(self.exercise)
-        wrong = [(case, run) for case, run in zip(cases, runs, strict=True) if not self._same(run, case.wanted, case)]
+        if pair := self._pair(runs):
+            return _both(finding, pair)
+        wrong = [(case, run) for case, run in self._calls(runs) if not self._same(run, case.wanted, case)]
         times = {
             mistake: sum(self._same(run, self._run(trial, case).values, case) for case, run in wrong)
             for mistake, trial in self.candidates
@@ -67,6 +79,48 @@ class Naming:
         theirs = {expression: values[expression] for expression in shown if expression in values}
         return alike(shown, theirs, self.exercise, case, at_padding=True)
 
+    def _past_the_end(self) -> Iterator[tuple[Mistake, Trial]]:
+        """The real lines and behind them the first, the first two ... of those that come after the gap."""
+        lines = textwrap.dedent(self.exercise.cut.solution)
+        for statement in itertools.takewhile(lambda one: not isinstance(one, ast.Return), self.exercise.cut.after):
+            code = ast.unparse(statement)
+            lines += f"\n{code}"
+            sentence = (
+                f"Lines that come after the gap were written too, down to `{code.splitlines()[0]}`. The source goes on with them "
+                "by itself, and so they run twice."
+            )
+            yield Mistake("past the end of the gap", sentence), self._with(lines)
+
+    def _pair(self, runs: list[Run]) -> list[Mistake]:
+        """Two known mistakes that together make the same in every call; [] where there are none, or none was found in time."""
+        wrong = [(case, run) for case, run in self._calls(runs) if not self._same(run, case.wanted, case)]
+        if self.exercise.stub or not wrong:
+            return []
+        quickest, made = min(wrong, key=lambda pair: sum(tensor.numel() for _, tensor in leaves(pair[0].args)))
+        end = time.process_time() + PAIRING
+        several = [
+            mistake for mistake, trial in self.candidates
+            if mistake.edit and not alike(self._run(trial, quickest).values, quickest.wanted, self.exercise, quickest)
+        ]  # fmt: skip
+        for one, other in itertools.combinations(several, 2):
+            if time.process_time() > end:
+                break
+            try:
+                lines = other.planted(one.planted(self.exercise.cut.solution))
+            except LookupError:  # where one stands, the other cannot be made
+                continue
+            trial = self._with(lines)
+            if self._same(made, trial.run(quickest).values, quickest) and self._makes(trial, runs):
+                return [one, other]
+        return []
+
+    def _with(self, lines: str) -> Trial:
+        """The function with these lines in its gap."""
+        return Trial(self.exercise, graft(self.exercise.cut, fill(self.exercise.cut, lines), ""), shown(self.exercise))
+
+    def _calls(self, runs: list[Run]) -> Iterator[tuple[Case, Run]]:
+        return zip(cases_of(self.exercise), runs, strict=True)
+
     def _same(self, run: Run, values: Values, case: Case) -> bool:
         return alike(run.values, values, self.exercise, case)
 
@@ -95,12 +149,12 @@ class Naming:
         return self._remarks
 
     def _makes(self, trial: Trial, runs: list[Run], at_padding: bool = False) -> bool:
-        pairs = zip(cases_of(self.exercise), runs, strict=True)
-        return all(alike(self._run(trial, case).values, run.values, self.exercise, case, at_padding) for case, run in pairs)
+        cases = self._calls(runs)
+        return all(alike(self._run(trial, case).values, run.values, self.exercise, case, at_padding) for case, run in cases)
 
     def _run(self, trial: Trial, case: Case) -> Run:
         """What a known mistake makes of a case, computed once."""
-        key = id(trial), id(case)
+        key = trial, case
         if key not in self._runs:
             self._runs[key] = trial.run(case)
         return self._runs[key]
@@ -133,3 +187,10 @@ def _finding(stage: str, text: str, words: str, found: list[Mistake]) -> Finding
         if mistake.invisible:
             text += f"\nNo number shows it: {mistake.invisible}"
     return Finding(stage, text, found[0].name if found else "")
+
+
+def _both(finding: Finding, pair: list[Mistake]) -> Finding:
+    text = f"{finding.text}\nTwo things are wrong. These are exactly the numbers of two known mistakes together:"
+    for mistake in pair:
+        text += f"\n{mistake.name!r}: {mistake.sentence}"
+    return Finding(finding.stage, text, " and ".join(mistake.name for mistake in pair))
