@@ -127,15 +127,16 @@ def _exercise_parsers(verbs: Any) -> None:
     folder(verb("start", "write the file of an exercise; what is there already is left alone"))
     folder(verb("check", "say what is wrong with an answer, or that it is right"))
     folder(verb("hint", "give one more hint"))
-    solution = verb("solution", "show the real lines, after asking")
+    solution = verb("solution", "show the real lines; only with --yes")
     folder(solution)
-    solution.add_argument("--yes", action="store_true", help="do not ask")
+    solution.add_argument("--yes", action="store_true", help="yes, show them")
     folder(verb("reset", "start anew; the old file is kept under another name"))
     verb("new", "print a file to make an exercise of your own from", "")
     own = verb("try", "try a file of your own: do the real lines pass, is each mistake named?", "")
     own.add_argument("file", metavar="FILE", help="a Python file with EXERCISES and MISTAKES")
     grade = verb("grade", "check a folder of hand-ins, a folder in it for each student", "")
     grade.add_argument("hand_ins", metavar="DIR", help="folder with a folder of exercise files for each student")
+    grade.add_argument("--only", metavar="NAME,NAME", help="the exercises that were asked; by default those of any hand-in")
     grade.add_argument("--json", action="store_true", help="one JSON object a hand-in and line, as they are done")
 
 

@@ -20,6 +20,10 @@ FURTHER = {
 RIGHT_NUMBERS = {
     "key bias dropped", "queries without gradient", "mask of -10000", "attention dropout forgotten",
     "feed-forward dropout forgotten", "head dropout forgotten",
+    "attention dropout before softmax", "attention dropout twice", "attention dropout of 0.5", "values dropped", "context dropped",
+    "dropped weights not used", "dropout on what attention gathered", "feed-forward dropout between the layers",
+    "feed-forward dropout in two places", "feed-forward dropout twice", "feed-forward dropout of 0.5",
+    "head dropout on the first vector", "head dropout on the logits", "head dropout twice", "head dropout of 0.5",
 }  # fmt: skip
 # And this hands back another number of tensors, which cannot be compared one by one.
 OTHER_NUMBER_OF_STAGES = {"hidden states without the embeddings"}

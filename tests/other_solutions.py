@@ -168,6 +168,16 @@ SOLUTIONS: dict[str, tuple[str, ...]] = {
         attention = self.dropout(scores.mT.softmax(2).mT)
         context = (values.mT @ attention.mT).mT
         """,
+        """
+        powers = (scores - scores.amax(-1, keepdim=True)).exp()
+        attention = torch.dropout(powers, self.dropout.p, self.training) / powers.sum(-1, keepdim=True)
+        context = attention @ values
+        """,
+        """
+        weights = torch.softmax(scores, -1)
+        attention = F.dropout(torch.ones_like(weights.mT), p=self.dropout.p, training=self.training).mT * weights
+        context = torch.matmul(attention, values)
+        """,
     ),
     "merging-heads": (
         """
@@ -366,6 +376,17 @@ SOLUTIONS: dict[str, tuple[str, ...]] = {
             return loss.item()
 
         return [step(*batch) for batch in batches]
+        """,
+        """
+        model.train()
+        losses = []
+        for inputs, labels in batches:
+            outputs = model(**inputs, labels=labels)
+            outputs.loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(outputs.loss.item())
+        return losses
         """,
     ),
     "fold-bert": (

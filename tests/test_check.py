@@ -1,13 +1,19 @@
 """What a check says of an answer: the first thing that is wrong, in this order, with axes, tokens and heads by name."""
 
+import importlib
+import re
+import sys
 import textwrap
 
 import pytest
+import torch
+from other_solutions import SOLUTIONS
 
-from minibert.learn.bench import SENTENCES, lab
+from minibert.learn.bench import SENTENCES, Case, lab
 from minibert.learn.check import STAGES, examine
-from minibert.learn.exercises import course
+from minibert.learn.exercises import Exercise, course
 from minibert.learn.handout import fill
+from minibert.learn.kinds import contrast
 from minibert.learn.trial import cases_of
 
 pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
@@ -68,9 +74,9 @@ KINDS = {
         "attention = F.softmax(scores, -1)\ncontext = (attention @ values).sum(2)",
         "wrong kind",
         "`context` has the axes (batch 3, heads 12, head_dim 32); wanted (batch 3, heads 12, query 20, head_dim 32): "
-        "the axis query is missing: never made, or",
+        "the axis query is missing: it was never made, or",
     ),
-    "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape is missing."),
+    "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape may be missing."),
     "a list for a tuple": (
         "stack",
         """
@@ -133,7 +139,7 @@ KINDS = {
         "softmax",
         "return torch.softmax(input, dim)",
         "not written",
-        "Your lines call PyTorch's softmax; here it is to be",
+        "calls PyTorch's softmax; here it is to be written by hand.\n    return torch.softmax(input, dim)",
     ),
     "chance": (
         "feed-forward",
@@ -164,7 +170,7 @@ KINDS = {
         "attended = self.sa_layer_norm(hidden_states + gathered)\n"
         "output = self.output_layer_norm(attended.detach() + self.ffn(attended))",
         "gradients",
-        "is not: something on its way",
+        "is not: it differs by",
     ),
 }
 
@@ -185,13 +191,14 @@ def test_wrong_numbers_name_sentence_token_and_head(check):
     """One head of one token of one sentence is made wrong by hand: this very place is named, and no known mistake."""
     body = """
         scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim)
-        if batch > 1:
+        if batch == 3:
             scores[1, 3, 2, 4] += 1
     """
     report = check("scaled-scores", body)
     assert report.stage == "wrong numbers" and report.mistake == ""
-    assert "1 of 14,400 differ, in sentence 2 of 3, in head 3 of 12, at token 2 'hate'.\n" in report.text
-    assert "Most at `scores[1, 3, 2, 4]`, sentence 2, token 2 'hate', looking at token 4 'so', head 3: yours is " in report.text
+    assert "1 of 14,400 differ, in sentence 1 of 0 to 2, in head 3 of 0 to 11, at token 2 'hate'.\n" in report.text
+    place = "Most at `scores[1, 3, 2, 4]`, sentence 1, token 2 'hate', looking at token 4 'so', head 3 (counted from 0): yours is "
+    assert place in report.text
     assert "That was in block 0." in report.text
 
 
@@ -222,18 +229,22 @@ def test_what_is_right_alone_and_wrong_in_the_model_is_found(check):
     try:
         report = check("feed-forward", body)
     finally:
-        for module in lab().model.modules():
+        for module in (*lab().model.modules(), *lab().small[0].model.modules()):
             vars(module).pop("calls", None)
     assert report.stage == "whole model" and "Each call alone is right, but in the whole model" in report.text
 
 
 def test_a_pass_says_what_was_checked_and_how_close_it_came(check):
-    first, second, one, two, _, last = check("splitting-heads", RIGHT).text.splitlines()
-    assert first == "MultiHeadSelfAttention.forward: 12 calls, 717,696 numbers in float64, largest difference 0.0e+00."
+    first, second, one, two, _, gradients, dropout = check("splitting-heads", RIGHT).text.splitlines()
+    assert first == "MultiHeadSelfAttention.forward: 14 calls, 720,702 numbers in float64, largest difference 0.0e+00."
     assert second == "The whole model with it, logits differing by 0.0e+00 at most:"
     assert one == "    POSITIVE 0.6297  I've been waiting for a HuggingFace course my whole life."  # as weights/README.md has it
     assert two == "    NEGATIVE 0.9773  I hate this so much!"
-    assert last.startswith("Gradients: all 104 parameters have theirs, ")
+    assert gradients.startswith("Gradients: all 104 parameters have theirs, ")
+    assert dropout == (
+        "Dropout, in training: place, count and rate are those of the real lines, which drop "
+        "(batch 3, heads 12, tokens 20, tokens 20) with p = 0.1."
+    )
 
 
 def test_a_helper_beside_the_function_is_used(check):
@@ -247,8 +258,425 @@ def test_no_two_axes_of_the_padded_batch_have_one_size_and_both_lab_sentences_ar
     assert max(lengths[:2]) < lengths[2] == lab().padded.mask.shape[1] and SENTENCES[1] == "I hate this so much!"
 
 
-def test_each_function_of_the_model_is_tried_on_every_call_of_the_padded_and_of_the_single_batch():
+def test_each_function_of_the_model_is_tried_on_every_call_of_the_four_batches():
     blocks = lab().model.config.n_layers
-    calls_of = {"masking": 2 * blocks, "stack": 2, "head": 2, "softmax": 2 * blocks + 4, "layer-norm": 2 * (2 * blocks + 1) + 6}
+    small = lab().small[0].model.config.n_layers
+    layers = 2 * blocks + 2 * small
+    calls_of = {"masking": layers, "stack": 4, "head": 4, "softmax": layers + 4, "layer-norm": 2 * layers + 4 + 6}
     for name, calls in calls_of.items():
         assert len(cases_of(COURSE.find(name))) == calls, name
+
+
+def test_numbers_that_differ_by_little_are_shown_with_the_digits_that_differ(check):
+    report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim) * (1 + 1e-8)")
+    mine, theirs = re.search(r"yours is (\S+), wanted (\S+)\.\n", report.text).groups()
+    assert mine != theirs and abs(float(mine) / float(theirs) - 1 - 1e-8) < 5e-9
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted", "sentence"),
+    [
+        (1, 2, "`x` is 1; wanted 2"),
+        (list(range(40)), [*range(19), 7, *range(20, 40)], "`x[19]` is 19; wanted 7"),
+        ([*range(30), *range(31, 41)], [*range(29), *range(30, 41)], "`x[29]` is 29; wanted 30"),
+        ({n: n for n in range(9)}, {n: n for n in range(1, 10)}, "`x` lacks the entry [9], and has the entry [0] too many"),
+        ("a" * 45 + "b" * 45, "a" * 44 + "b" * 46, "`x` reads … " + "a" * 16 + "b" * 14 + " … from character 30; wanted … "),
+    ],
+)
+def test_two_values_that_look_the_same_when_cut_are_told_by_the_part_that_differs(got, wanted, sentence):
+    assert contrast("x", got, wanted).startswith(sentence)
+
+
+def test_a_long_list_that_lacks_an_entry_in_its_middle_is_told_by_the_first_that_differs(check):
+    """A hundred times the letter a: as long lists are cut, both would look the same."""
+    body = """
+        pieces = []
+        while word:
+            end = next((n for n in range(len(word), 0, -1) if "##"[: 2 * bool(pieces)] + word[:n] in vocabulary), 0)
+            if not end or len(word) > 100:
+                return ["[UNK]"]
+            pieces.append("##"[: 2 * bool(pieces)] + word[:end])
+            word = word[end:]
+        return pieces[:20] + pieces[21:] if len(pieces) > 20 else pieces
+    """
+    report = check("wordpiece", body)
+    assert report.stage == "wrong numbers" and report.text.startswith("`result[48]` is '##a'; wanted '##aa'.\n")
+
+
+def test_two_axes_of_one_size_are_told_apart_by_the_numbers(check):
+    """Keys and queries are as many: the shape alone would have two transposes for it, one of which makes no right numbers."""
+    report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bqkh", queries, keys) / math.sqrt(self.head_dim)')
+    assert report.text.startswith(
+        "`scores` has the axes (batch 3, query 20, key 20, heads 12); wanted (batch 3, heads 12, query 20, key 20): "
+        "the axes are in another order: is a transpose missing, or one too many?"
+    )
+    report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bkqh", queries, keys)')
+    assert report.text.startswith("`scores` has the axes (batch 3, query or key 20, query or key 20, heads 12); wanted")
+    assert "axes 1 and 3 may have changed places, though the sizes alone cannot tell, and the numbers differ too" in report.text
+
+
+UNWRITTEN = {
+    "at column 0, below the gap": ("raise NotImplementedError", "\nscores = queries @ keys.transpose(2, 3)\n"),
+    "at column 0, and no gap": ("pass", "\nif True:\n    scores = queries\n"),
+    "in the class": ("...", "\n    scores = queries\n"),
+}
+
+
+@pytest.mark.parametrize(("body", "then"), UNWRITTEN.values(), ids=UNWRITTEN)
+def test_an_answer_outside_of_its_function_is_named(check, body, then):
+    report = check("scaled-scores", body, then)
+    line = fill(COURSE.find("scaled-scores").cut, body).count("\n") + 2
+    assert report.stage == "does not run"
+    assert report.text.startswith(f"Line {line} stands outside of MultiHeadSelfAttention.forward, and in it nothing is written.")
+
+
+def test_what_is_printed_or_defined_below_an_unwritten_function_is_no_answer(check):
+    then = "\ndef helper():\n    pass\n\n\nif __name__ == '__main__':\n    x = 1\n\nprint('so far')\n"
+    report = check("gelu", "raise NotImplementedError", then)
+    assert report.stage == "not written" and report.text.startswith("Not written yet: line ")
+    assert check("gelu", "...").text == "Not written yet: nothing stands where the result should be made."
+
+
+def test_half_an_answer_outside_of_its_function_is_named(check):
+    report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3)", "\nscores = scores / math.sqrt(self.head_dim)\n")
+    assert report.stage == "does not run" and "raised NameError" in report.text
+    assert report.text.endswith("\nThat line stands outside of any function, and the names of one are not known there.")
+
+
+NO_RESULT = {
+    "no return": ("feed-forward", "output = 1", "FeedForward.forward has no `return` with a value, and so it returned None;"),
+    "none of two": ("block", "output = 1", "has no `return` with a value, and so it returned None; wanted `output` and"),
+    "of a stub": ("gelu", "output = input", "gelu has no `return` with a value, and so it returned None; wanted a tensor."),
+    "on one way": (
+        "feed-forward",
+        "if hidden_states.shape[0] == 3:\n    return self.lin2(self.activation(self.lin1(hidden_states)))",
+        "FeedForward.forward returned None; wanted `output`. Is a `return` missing on one of its ways?\nThat was in block 0, given",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "body", "sentence"), NO_RESULT.values(), ids=NO_RESULT)
+def test_a_missing_return_is_named(check, name, body, sentence):
+    report = check(name, body)
+    assert report.stage == "wrong kind" and sentence in report.text, report.text
+
+
+NOT_ASSIGNED = {
+    "a method's result": ("scores.masked_fill(queries == 0, 0)", "leaves the old one as it is: scores = scores.masked_fill(...)"),
+    "another name": ("fit = queries\nfit = fit @ keys", "with it. They assign `fit`; wanted scores = ..."),
+    "nothing": ("print(queries)", "Your lines assign nothing to `scores`, and the source goes on with it."),
+}
+
+
+@pytest.mark.parametrize(("body", "end"), NOT_ASSIGNED.values(), ids=NOT_ASSIGNED)
+def test_what_is_not_assigned_is_told_with_what_was(check, body, end):
+    report = check("scaled-scores", body)
+    assert report.stage == "does not run" and report.text.endswith(end)
+    assert ("method" in report.text) == ("masked_fill" in body)
+
+
+INFINITE = "if attention_mask is not None:\n    scores = scores.masked_fill(attention_mask[:, None, :, None] == 0, -torch.inf)"
+
+
+def test_a_row_of_minus_infinity_is_told_to_have_no_softmax_and_one_mistake_is_named(check):
+    report = check("masking", INFINITE)
+    assert (report.stage, report.mistake) == ("not a number", "mask on the query axis")
+    assert "\nA row of `scores` is -inf throughout. It has no softmax: exp(-inf) is 0, and 0 / 0 is NaN.\n" in report.text
+    assert "With the lowest finite number in place of -inf, these would be the numbers of a known mistake, 'mask on" in report.text
+    assert "mask ignored" not in report.text
+
+
+def test_a_row_of_minus_infinity_in_the_middle_of_an_answer_is_told_too(check):
+    real = COURSE.find("self-attention").cut.solution
+    body = real.replace("torch.finfo(scores.dtype).min", "-torch.inf").replace("[:, None, None, :]", "[:, None, :, None]")
+    report = check("self-attention", body)
+    assert report.stage == "not a number" and "A row of `scores` is -inf" in report.text
+    assert re.search(r"\nThe first NaN is made in line \d+, with `attention`:\n", report.text)
+    assert "known mistake" not in report.text  # none makes a NaN
+
+
+def test_what_is_kept_from_call_to_call_is_not_told_as_chance(check):
+    body = """
+        self.calls = getattr(self, "calls", 0) + 1
+        return self.dropout(self.lin2(self.activation(self.lin1(hidden_states)))) * (1 + 1e-3 * max(0, self.calls - 2))
+    """
+    try:
+        report = check("feed-forward", body)
+        assert report.stage == "wrong numbers" and "Two runs on the same input and seed differ; it may keep" in report.text
+    finally:
+        for module in (*lab().model.modules(), *lab().small[0].model.modules()):
+            vars(module).pop("calls", None)
+
+
+# What training alone shows: gradients and dropout
+
+ROUNDED = {
+    "a constant of nine digits": ("gelu", "return input * (1 + torch.erf(input / 1.41421356)) / 2"),
+    "shares off by almost the bound": ("softmax", """
+        powers = (input - input.amax(dim, keepdim=True)).exp()
+        return powers / powers.sum(dim, keepdim=True) + 9e-10
+    """),
+    "rows off by almost the bound": ("layer-norm", """
+        variance, mean = torch.var_mean(input, -1, correction=0, keepdim=True)
+        right = (input - mean) * torch.rsqrt(variance + eps) * weight + bias
+        return right + 9e-10 * (1 + right.detach().abs())
+    """),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ROUNDED)
+def test_what_passes_by_its_numbers_since_it_is_within_the_bound_passes_in_the_model_and_by_its_gradients(check, what):
+    report = check(*ROUNDED[what])
+    assert report.passed, report.text
+
+
+def test_another_slope_is_told_as_a_difference_and_its_cause_only_as_possible(check):
+    body = """
+        right = self.dropout(self.lin2(self.activation(self.lin1(hidden_states))))
+        return right + (right - right.detach()) / 2
+    """
+    report = check("feed-forward", body)
+    assert (report.stage, report.mistake) == ("gradients", "")
+    assert "A part of it may be cut off (.detach(), .data, torch.no_grad()), or may have another slope." in report.text
+
+
+def test_a_gradient_that_is_no_number_is_found_whatever_comes_after_it(check):
+    """sqrt has the slope infinity at 0, and 0 times that is NaN. The gradients of what comes after it in the model are right."""
+    report = check("gelu", "return 0.5 * input * (1 + torch.erf(input / math.sqrt(2))) + 0 * torch.sqrt(0 * input)")
+    assert report.stage == "gradients", report.text
+
+
+def test_a_gradient_of_0_is_told_as_such(check):
+    body = """
+        bias = self.lin2.bias.detach() + 0 * self.lin2.bias
+        return self.dropout(F.linear(self.activation(self.lin1(hidden_states)), self.lin2.weight, bias))
+    """
+    report = check("feed-forward", body)
+    assert report.stage == "gradients"
+    assert "ffn.lin2.bias received a gradient of 0 everywhere: nothing that you compute depends on it." in report.text
+
+
+UNDROPPED = (
+    "A remark: in training, the real lines hand out `attention` as dropout left it, and yours is handed out undropped. "
+    "What is computed from it is right."
+)
+ATTENTION = """
+    shape = (*hidden_states.shape[:2], self.n_heads, self.head_dim)
+    q, k, v = (layer(hidden_states).view(shape).transpose(1, 2) for layer in (self.q_lin, self.k_lin, self.v_lin))
+    if attention_mask is not None:
+        attention_mask = attention_mask[:, None, None].bool()
+    {lines}
+    return self.out_lin(found.transpose(1, 2).flatten(2)), attention
+"""
+WEIGHTS = """scores = q @ k.mT / math.sqrt(self.head_dim)
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask, -math.inf)
+    attention = scores.softmax(-1)
+    """
+FUSED = "found = F.scaled_dot_product_attention(q, k, v, attention_mask, dropout_p=self.dropout.p if self.training else 0.0)"
+HANDED_OUT = {
+    "weighted-sum": "attention = F.softmax(scores, dim=-1)\ncontext = self.dropout(attention) @ values",
+    "self-attention": ATTENTION.format(lines=WEIGHTS + FUSED),
+}
+
+
+@pytest.mark.parametrize("name", HANDED_OUT)
+def test_a_map_that_is_handed_out_undropped_passes_with_a_remark(check, name):
+    report = check(name, HANDED_OUT[name])
+    assert report.passed and report.mistake == "", report.text
+    assert report.text.count(UNDROPPED) == 1
+
+
+def test_the_real_lines_have_no_such_remark(check):
+    assert "remark" not in check("weighted-sum", COURSE.find("weighted-sum").cut.solution).text.lower()
+
+
+DRAWN = {
+    "rand": "kept = torch.rand_like(weights) >= self.dropout.p",
+    "bernoulli": "kept = torch.empty_like(weights).bernoulli_(1 - self.dropout.p)",
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_dropout_by_hand_passes_and_what_was_not_compared_is_told(check, draw):
+    body = f"""
+        weights = F.softmax(scores, dim=-1)
+        {DRAWN[draw]}
+        attention = weights * kept / (1 - self.dropout.p) if self.training else weights
+        context = attention @ values
+    """
+    report = check("weighted-sum", body)
+    assert report.passed, report.text
+    assert "what is dropped of `attention`: how the rest is scaled was compared, place and rate were not." in report.text
+    assert "place, count and rate are those" not in report.text
+
+
+OTHERWISE = {
+    "rate": (
+        "feed-forward",
+        "return F.dropout(self.lin2(self.activation(self.lin1(hidden_states))), 0.3, self.training)",
+        "you drop (batch 3, tokens 20, dim 384) with p = 0.3; the real lines drop (batch 3, tokens 20, dim 384) with p = 0.1.",
+    ),
+    "count": (
+        "feed-forward",
+        "return self.dropout(self.dropout(self.dropout(self.lin2(self.activation(self.lin1(hidden_states))))))",
+        "you drop (batch 3, tokens 20, dim 384) with p = 0.1, 3 times; the real lines drop (batch 3, tokens 20, dim 384) with p",
+    ),
+    "place": (
+        "self-attention",
+        ATTENTION.format(lines="k = self.dropout(k)\n    " + WEIGHTS + "found = attention @ v"),
+        "(batch 3, heads 12, tokens 20, head_dim 32) with p = 0.1; the real lines drop (batch 3, heads 12, tokens 20, tokens 20)",
+    ),
+    "place, on a tensor of the same axes": (
+        "feed-forward",
+        "return self.lin2(self.activation(self.lin1(self.dropout(hidden_states))))",
+        "the real lines drop (batch 3, tokens 20, dim 384) with p = 0.1. The place may be another.",
+    ),
+    "scale": (
+        "feed-forward",
+        """
+        output = self.lin2(self.activation(self.lin1(hidden_states)))
+        return output * (torch.rand_like(output) > self.dropout.p) if self.training else output
+        """,
+        "you drop nothing by self.dropout or F.dropout; the real lines drop (batch 3, tokens 20, dim 384) with p = 0.1.",
+    ),
+    "where nothing is dropped": (
+        "residual",
+        """
+        attended = self.sa_layer_norm(hidden_states + gathered)
+        output = self.output_layer_norm(attended + F.dropout(self.ffn(attended), 0.1, self.training))
+        """,
+        "you drop (batch 3, tokens 20, dim 384) with p = 0.1; the real lines drop nothing by self.dropout or F.dropout.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_dropout_of_another_place_count_or_rate_is_found_and_told_beside_the_real_ones(check, what):
+    name, body, sentence = OTHERWISE[what]
+    report = check(name, body)
+    assert (report.stage, report.mistake) == ("gradients", ""), report.text
+    assert sentence in report.text
+
+
+LORA = """
+from torch import Tensor, nn
+
+
+class LoRA(nn.Module):
+    \"\"\"A frozen layer and an update of low rank.\"\"\"
+
+    def __init__(self, dim: int, rank: int):
+        super().__init__()
+        self.frozen = nn.Linear(dim, dim)
+        self.down, self.up = nn.Linear(dim, rank, bias=False), nn.Linear(rank, dim, bias=False)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        \"\"\"x and the result are (batch, dim).\"\"\"
+        update = self.up(self.down(self.dropout(x)))
+        return self.frozen(x) + update
+"""
+
+
+@pytest.fixture
+def check_lora(monkeypatch, tmp_path):
+    """Examines lines that make `update` in a module of an instructor's own, which the model does not call."""
+    (tmp_path / "lora_layer.py").write_text(LORA, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    layer = importlib.import_module("lora_layer").LoRA(6, 2).double().eval()
+    layer.frozen.requires_grad_(False)
+    exercise = Exercise(
+        "lora", "lora_layer.LoRA.forward", "Which?", first="update =", last="update =",
+        in_model=False, cases=lambda: [Case((layer, torch.linspace(-1, 1, 12).double().view(2, 6)))],
+    )  # fmt: skip
+
+    def checked(body):
+        text = fill(exercise.cut, textwrap.dedent(body))
+        (tmp_path / "lora.py").write_text(text, encoding="utf-8")
+        return examine(COURSE, exercise, text, str(tmp_path / "lora.py"))
+
+    yield checked
+    sys.modules.pop("lora_layer")
+
+
+def test_outside_the_model_gradients_and_dropout_are_compared_too_and_told(check_lora):
+    report = check_lora("update = nn.functional.dropout(x, 0.1, self.training) @ (self.up.weight @ self.down.weight).T")
+    assert report.passed, report.text
+    assert "\nGradients: all 3 parameters and arguments have theirs, differing by " in report.text  # of down, up and x
+    assert "Dropout, in training: place, count and rate are those of the real lines, which drop (2, 6) with p = 0.1." in report.text
+
+
+LORAS = {
+    "cut off": ("update = self.up(self.down(self.dropout(x))).detach()", "down.weight never received a gradient"),
+    "its argument cut off": ("update = self.up(self.down(self.dropout(x.detach())))", "but the gradient of x is not"),
+    "no dropout": ("update = self.up(self.down(x))", "in training nothing of `update` is dropped"),
+    "dropout behind": ("update = self.dropout(self.up(self.down(x)))", "you drop (2, 6) with p = 0.1; the real lines drop (2, 6)"),
+    "raises": ("update = self.up(self.down(self.drop(x) if self.training else x))", "In training, it raised AttributeError"),
+}
+
+
+@pytest.mark.parametrize("what", LORAS)
+def test_outside_the_model_what_only_training_shows_is_found(check_lora, what):
+    body, sentence = LORAS[what]
+    report = check_lora(body)
+    assert not report.passed and sentence in report.text, report.text
+
+
+def test_the_gradient_of_a_plain_functions_argument_is_compared(tmp_path):
+    stub, cases = 'def silu(input: Tensor) -> Tensor:\n    """x * sigmoid(x)"""', [Case((torch.linspace(-3, 3, 7).double(),))]
+    exercise = Exercise("silu", "torch.nn.functional.silu", "Which?", stub=stub, in_model=False, cases=lambda: cases)
+    text = fill(exercise.cut, "return input.detach() * torch.sigmoid(input.data)")
+    report = examine(COURSE, exercise, text, str(tmp_path / "silu.py"))
+    assert report.stage == "gradients"
+    assert "input never received a gradient" in report.text
+
+
+NOT_LOOKED_AT = {
+    "label": "Gradients and dropout were not looked at: there are no real lines here to compare them with.",
+    "training-steps": "Gradients and dropout were not looked at: it trains a model itself.",
+    "fold-bert": "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor.",
+}
+
+
+@pytest.mark.parametrize("name", NOT_LOOKED_AT)
+def test_what_was_not_looked_at_is_told(check, name):
+    report = check(name, SOLUTIONS[name][0])
+    assert report.passed and NOT_LOOKED_AT[name] in report.text
+
+
+# Training steps: the order of the four lines
+
+FOUR = {
+    "zero": "optimizer.zero_grad()",
+    "loss": "loss = model(**inputs, labels=labels).loss",
+    "back": "loss.backward()",
+    "step": "optimizer.step()",
+}
+
+
+def four(order):
+    lines = "\n    ".join(FOUR[word] for word in order.split())
+    return f"losses = []\nfor inputs, labels in batches:\n    {lines}\n    losses.append(loss.item())\nreturn losses"
+
+
+@pytest.mark.parametrize("order", ["zero loss back step", "loss zero back step", "loss back step zero"])
+def test_gradients_may_be_reset_anywhere_but_between_backward_and_step_as_the_hint_says(check, order):
+    assert "zero_grad() comes anywhere but between." in COURSE.find("training-steps").hints[0]
+    assert check("training-steps", four(order)).passed
+
+
+@pytest.mark.parametrize("order", ["zero loss step back", "loss back zero step"])
+def test_a_step_without_gradients_is_not_called_a_step_that_was_never_taken(check, order):
+    report = check("training-steps", four(order))
+    assert report.mistake == "no step" and "step() is not called, or finds no gradients" in report.text
+
+
+def test_a_model_that_is_put_into_training_takes_the_same_steps(check):
+    assert check("training-steps", "model.train()\n" + four("zero loss back step")).passed
+
+
+def test_clipped_gradients_are_named(check):
+    clip = "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1)"
+    lines = four("zero loss back step").replace("optimizer.step()", f"{clip}\n    optimizer.step()")
+    assert check("training-steps", lines).mistake == "gradients clipped"

@@ -14,7 +14,9 @@ import pytest
 from test_cli import environment
 
 from minibert.cli import main
+from minibert.learn.check import Report
 from minibert.learn.exercises import course
+from minibert.learn.grade import _print
 from minibert.learn.handout import fill
 
 COURSE = course()
@@ -106,17 +108,87 @@ def test_start_leaves_alone_what_is_there_and_reset_keeps_it_under_another_name(
         assert (file.parent / f"gelu.old{number}.py").read_text() == f"work {number}" and file.read_text() == untouched
 
 
-def test_each_hint_is_another_one_and_the_solution_is_shown_after_asking(exercise):
+def test_each_hint_is_another_one_and_the_solution_is_shown_with_yes(exercise):
     hints = [exercise("hint", "splitting-heads").stdout for _ in range(4)]
     assert [hint[:11] for hint in hints] == ["Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "Hint 3 of 3"]
     assert "The real lines call transpose, view." in hints[2]
-    real = COURSE.find("splitting-heads").cut.solution
-    for answer in ("", "n\n", "no"):
-        done = exercise("solution", "splitting-heads", stdin=answer)
-        assert done.returncode == 1 and done.stdout == "" and "[y/N]" in done.stderr
-    for done in (exercise("solution", "splitting-heads", stdin="y\n"), exercise("solution", "splitting-heads", "--yes")):
-        assert done.returncode == 0 and real in done.stdout and done.stdout.startswith("minibert/model.py, lines ")
+    assert "`minibert exercise solution splitting-heads --yes` shows the real lines." in " ".join(hints[2].split())
+    done = exercise("solution", "splitting-heads", "--yes")
+    assert done.returncode == 0 and COURSE.find("splitting-heads").cut.solution in done.stdout
+    assert done.stdout.startswith("minibert/model.py, lines ")
     assert "PyTorch has it: torch.nn.functional.gelu." in exercise("solution", "gelu", "--yes").stdout
+
+
+class NeverRead(io.StringIO):
+    """Standard input of a notebook, in which a question waits for ever: nobody can type there."""
+
+    def readline(self, *_):
+        raise AssertionError("it waits for an answer")
+
+    def isatty(self):
+        return True
+
+
+def test_solution_and_reset_never_wait_for_an_answer(exercise, monkeypatch):
+    """In a notebook, `!minibert ...` has a terminal of its own, at which nobody sits."""
+    monkeypatch.setattr(io, "StringIO", lambda _: NeverRead())
+    done = exercise("solution", "gelu")
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr == (
+        "minibert: the solution is shown with --yes alone: `minibert exercise solution gelu --yes`; "
+        "`minibert exercise hint gelu` gives one more hint.\n"
+    )
+    assert exercise("reset", "gelu").returncode == 0 and exercise("reset", "gelu").returncode == 0
+
+
+def test_a_failed_check_names_the_command_for_a_hint(exercise):
+    write(exercise.folder, "softmax", "return input")
+    done = exercise("check", "softmax")
+    assert done.returncode == 1 and done.stdout.endswith("If you are stuck: minibert exercise hint softmax\n")
+
+
+def nobody_can_write(folder: Path) -> None:
+    """The notes' file leads into a folder that is not there: it can be looked for and not be written, by the superuser too."""
+    (folder / ".minibert-exercises.json").symlink_to(folder / "absent" / "notes.json")
+
+
+def test_a_right_answer_is_right_where_nothing_can_be_noted(exercise):
+    write(exercise.folder, "gelu", GELU)
+    nobody_can_write(exercise.folder)
+    done = exercise("check", "gelu")
+    assert done.returncode == 0 and done.stdout.startswith("gelu: right\n")
+    assert done.stderr.startswith("minibert: a remark: that it passed is not noted. ") and "cannot be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("notes", ['{"gelu": ', "[]", '{"gelu": 3}', '{"gelu": {"hints": "two"}}'])
+def test_a_right_answer_is_right_where_the_notes_are_damaged_and_they_stay_as_they_are(exercise, notes):
+    write(exercise.folder, "gelu", GELU)
+    (exercise.folder / ".minibert-exercises.json").write_text(notes)
+    done = exercise("check", "gelu")
+    assert done.returncode == 0 and done.stdout.startswith("gelu: right\n")
+    assert "that it passed is not noted. .minibert-exercises.json is damaged (" in done.stderr
+    assert (exercise.folder / ".minibert-exercises.json").read_text() == notes
+
+
+def test_a_hint_is_given_where_it_cannot_be_noted(exercise):
+    nobody_can_write(exercise.folder)
+    done = exercise("hint", "gelu")
+    assert done.returncode == 0 and done.stdout.startswith("Hint 1 of ")
+    assert done.stderr.startswith("minibert: a remark: which hints were given is not noted. ")
+
+
+def test_a_reset_that_fails_on_a_full_disk_leaves_the_answer_where_it_was(exercise):
+    resource = pytest.importorskip("resource", reason="only here can the size of a file be limited")
+    file = write(exercise.folder, "gelu", GELU)
+    before = file.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        done = exercise("reset", "gelu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 1 and "gelu.py' cannot be written" in done.stderr
+    assert file.read_text() == before and [one.name for one in exercise.folder.iterdir()] == ["gelu.py"]
 
 
 def test_the_file_will_do_for_the_name(exercise):
@@ -163,7 +235,11 @@ def test_a_place_that_cannot_be_used_is_one_sentence(exercise):
 def test_notes_that_are_damaged_are_named_and_nothing_is_lost(exercise):
     (exercise.folder / ".minibert-exercises.json").write_text('{"gelu": ')
     done = exercise("hint", "gelu")
-    assert done.returncode == 1 and ".minibert-exercises.json is damaged" in done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("Hint 1 of ") and done.stderr.count("\n") == 1
+    assert ".minibert-exercises.json is damaged" in done.stderr
+    (exercise.folder / "gelu.py").write_text("")
+    done = exercise("list")  # which says what is done, and cannot
+    assert (done.returncode, done.stdout) == (1, "") and ".minibert-exercises.json is damaged" in done.stderr
     assert (exercise.folder / ".minibert-exercises.json").read_text() == '{"gelu": '
 
 
@@ -208,6 +284,41 @@ def test_try_plants_each_mistake_and_says_what_it_is_called(exercise):
     (exercise.folder / "mine.py").write_text(snippet() + f"MISTAKES.append({same})\n")
     done = exercise("try", "mine.py")
     assert done.returncode == 1 and "named pooled from [SEP]  <- wanted otherwise" in done.stdout
+
+
+STUBBED = '''
+import dataclasses
+from minibert.learn.course import EXERCISES as THEIRS
+from minibert.learn.exercises import Exercise
+
+course = {{one.name: one for one in THEIRS}}
+EXERCISES = [dataclasses.replace(course["gelu"], name="my-gelu", needs=(), body={gelu!r}),
+             dataclasses.replace(course["silent-bias"], name="my-bias", needs=(), body={bias!r})]
+'''
+
+
+def test_try_runs_the_body_of_an_exercise_that_has_no_real_lines_and_the_mistakes_of_the_one_that_it_is_a_copy_of(exercise):
+    (exercise.folder / "mine.py").write_text(STUBBED.format(gelu=GELU, bias='ANSWER = "k_lin.bias"'))
+    done = exercise("try", "mine.py")
+    rows = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    theirs = [one.name for one in COURSE.mistakes_in(COURSE.find("gelu"))]
+    assert done.returncode == 0, done.stdout
+    assert {"my-gelu the real lines passed", "my-bias the real lines passed", "my-bias a mistake not tried: none is known"} <= rows
+    assert len(theirs) == 7 and {f"my-gelu {name} wrong numbers, named as itself" for name in theirs} <= rows
+    (exercise.folder / "mine.py").write_text(STUBBED.format(gelu="return input", bias='ANSWER = "q_lin.bias"'))
+    done = exercise("try", "mine.py")
+    assert done.returncode == 1 and done.stdout.count("<- wanted otherwise") == 2
+    assert done.stdout.endswith("\n2 of these are not as wanted.\n")
+
+
+def test_try_says_what_it_could_not_try_and_is_not_green_there(exercise):
+    (exercise.folder / "mine.py").write_text(STUBBED.format(gelu="", bias=""))
+    done = exercise("try", "mine.py")
+    rows = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    assert done.returncode == 1
+    said = "the real lines not tried: the source has none <- wanted right lines as its `body`"
+    assert {f"my-gelu {said}", f"my-bias {said}"} <= rows
+    assert done.stdout.endswith("\nThe real lines of my-gelu, my-bias were not tried.\n")
 
 
 def test_an_instructors_file_is_not_taken_for_a_students(exercise):
@@ -263,15 +374,63 @@ def test_a_class_is_graded_each_hand_in_apart(exercise):
 
     done = exercise("grade", ".")
     assert done.returncode == 0
-    assert done.stderr == "minibert: not graded, since no exercise has a file of that name: empty/gelu (1).py\n"
+    why = "minibert: not graded, since no exercise has a file of that name"
+    assert done.stderr == f"{why}: ada/notes.txt\n{why}: empty/gelu (1).py\n"
     rows = {line[:6].strip(): line[6:].split() for line in done.stdout.split("\n\n")[0].splitlines()}
     assert rows["ada"] == [".", "-", "+", "1", "of", "3"] or rows["ada"] == [".", "o", "+", "1", "of", "3"]
     assert rows["grace"][:3] == ["-", "o", "-"] and rows["loop"][:3] == [".", ".", "-"] and rows["empty"][:3] == [".", ".", "."]
     assert rows["thief"][:3] == [".", "+", "-"] and rows["sœur ☃"][:3] == [".", ".", "-"]
-    assert "gelu: 1 of 5 passed" in done.stdout and "ReLU (1)" in done.stdout
+    assert "gelu: 1 of 5 hand-ins passed" in done.stdout and "ReLU (1)" in done.stdout
 
     lines = [json.loads(line) for line in exercise("grade", ".", "--json").stdout.splitlines()]
     assert len(lines) == sum(map(len, hand_ins.values())) + 1
     found = {(line["student"], line["exercise"]): line for line in lines}
     assert found["grace", "gelu"]["mistake"] == "ReLU" and found["ada", "gelu"]["passed"] is True
     assert "not UTF-8" in found["grace", "wordpiece"]["text"]
+
+
+def hand_in(folder: Path, name: str, body: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, name, body)
+
+
+def test_what_was_asked_is_counted_and_not_what_anybody_handed_in(exercise):
+    hand_in(exercise.folder / "class" / "ada", "softmax", "raise NotImplementedError")
+    hand_in(exercise.folder / "class" / "ada", "residual", "raise NotImplementedError")
+    (exercise.folder / "class" / "grace").mkdir()
+    done = exercise("grade", "class", "--only", "softmax,masking, gelu")
+    rows = [line.split() for line in done.stdout.split("\n\n")[0].splitlines()]
+    assert rows == [["1", "2", "3", "passed"], ["ada", ".", "o", ".", "0", "of", "3"], ["grace", ".", ".", ".", "0", "of", "3"]]
+    assert "1  masking: 0 of 0 hand-ins passed" in done.stdout and "residual" not in done.stdout and "--only" not in done.stdout
+    assert done.stderr == "minibert: not graded, since this exercise was not asked: ada/residual.py\n"
+    done = exercise("grade", "class")
+    assert "The columns are the exercises of which anybody handed in a file; --only NAME,NAME says" in done.stdout
+    done = exercise("grade", "class", "--only", "")
+    assert (done.returncode, done.stderr) == (1, "minibert: there is no exercise ''; `minibert exercise list` has them all.\n")
+
+
+def test_every_file_that_is_not_graded_is_named_with_the_reason(exercise):
+    room = exercise.folder / "class"
+    hand_in(room / "ada" / "week 1", "softmax", "")
+    hand_in(room, "gelu", "")
+    (room / "grace" / "softmax.py").mkdir(parents=True)
+    (room / "grace" / "__pycache__").mkdir()
+    for file in ("hw.zip", "masking.py.txt", ".DS_Store", "__pycache__/softmax.pyc"):
+        (room / "grace" / file).write_text("")
+    done = exercise("grade", "class")
+    *named, last = done.stderr.removesuffix("\n").split("\n")
+    assert last.startswith("minibert: class has no folder with an exercise's file in it") and done.returncode == 1
+    assert [line.removeprefix("minibert: not graded, since ") for line in named] == [
+        "it does not lie right in a student's folder: ada/week 1/softmax.py",
+        "it does not lie right in a student's folder: gelu.py",
+        "no exercise has a file of that name: grace/hw.zip",
+        "no exercise has a file of that name: grace/masking.py.txt",
+        "it is no file: grace/softmax.py",
+    ]
+
+
+def test_mistakes_that_are_as_frequent_come_in_the_order_of_their_names(capsys):
+    names = ["tanh", "ReLU", "no scale", "mask", "eps", "bias", "axis", "rows", "eps"]  # a set of them is in chance's order
+    _print(["gelu"], {str(number): {"gelu": Report("gelu", "wrong numbers", "", name)} for number, name in enumerate(names)})
+    expected = "eps (2), ReLU (1), axis (1), bias (1), mask (1), no scale (1), rows (1), tanh (1)"
+    assert capsys.readouterr().out.endswith(f" 1  gelu: 0 of 9 hand-ins passed; {expected}\n")

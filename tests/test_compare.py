@@ -93,7 +93,7 @@ def test_a_mistake_in_model_py_itself_is_found(small, tmp_path):
     assert done.returncode == 1, done.stderr
     assert f"model.py, line {line}, in MultiHeadSelfAttention.forward (distilbert.transformer.layer.0.attention):" in done.stdout
     assert "The stage itself is wrong" in done.stdout
-    place = r"sentence \d, token \d+ '.+', looking at token \d+ '.+', head \d"
+    place = r"sentence \d, token \d+ '.+', looking at token \d+ '.+', head \d \(counted from 0\)"
     assert re.search(rf"It differs most at {place}\.", done.stdout)
     assert re.search(rf"In float64 attention is \S+ at {place};", done.stdout)
     assert "Traceback" not in done.stderr
@@ -112,7 +112,7 @@ def test_the_figures_of_a_shifted_bias_are_right(small, monkeypatch, capsys, tmp
     assert status == 1
     assert not found["agree"]
     assert "1 of 40 tensors differ, first classifier.bias" in out
-    assert "It differs most at sentence 1, label GOOD." in out
+    assert "It differs most at sentence 0, label GOOD (counted from 0)." in out
     assert stages["logits"]["absolute"] == pytest.approx(0.25, abs=1e-6)
     assert stages["logits"]["place"] == {"batch": 0, "labels": 1}
     largest = max(abs(x) for x in other(**AutoTokenizer.from_pretrained(small)(["Fine."], return_tensors="pt")).logits[0].tolist())
@@ -133,7 +133,7 @@ def test_other_ids_are_the_first_stage_to_part(small, monkeypatch, capsys, tmp_p
     status, out, _ = call(monkeypatch, capsys, "Fine.", "I hate this!", "--model", small, "--against", other)
     assert status == 1
     assert "They part at: ids" in out
-    assert "at sentence 2, token 2 'hate'" in out
+    assert "at sentence 1, token 2 'hate'" in out
 
 
 def test_gradients_add_a_row_for_every_parameter(small, monkeypatch, capsys):

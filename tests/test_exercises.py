@@ -4,17 +4,22 @@ Right answers that are not model.py's are in other_solutions.py; the mistakes ar
 """
 
 import ast
+import functools
 import inspect
+import re
 import textwrap
 
 import pytest
+import torch
 from other_solutions import SOLUTIONS
 
 import minibert.model
 from minibert.learn import puzzles
+from minibert.learn.bench import Case
 from minibert.learn.check import examine
 from minibert.learn.cut import GAP
-from minibert.learn.exercises import course
+from minibert.learn.exercises import Course, Exercise, course
+from minibert.learn.guard import forbidden
 from minibert.learn.handout import fill
 from minibert.learn.workbook import Workbook
 
@@ -110,12 +115,60 @@ def test_a_file_as_it_was_handed_out_is_not_written_yet(check, tmp_path, exercis
     assert (report.stage, report.mistake) == ("not written", "")
 
 
-@pytest.mark.parametrize("exercise", per(*(one for one in WRITTEN if one.by_hand), name=lambda one: one.name))
-def test_pytorchs_own_function_is_no_answer_where_it_is_to_be_written_by_hand(check_lines, exercise):
-    arguments = [one.arg for one in exercise.cut.function.args.args]
-    report = check_lines(exercise.name, f"return torch.nn.functional.{exercise.by_hand[0]}({', '.join(arguments)})")
-    assert report.stage == "not written"
-    assert f"call PyTorch's {exercise.by_hand[0]};" in report.text
+OTHER_NAMES = {
+    "softmax": (
+        "F.softmax(input, dim)", "input.softmax(dim)", "torch.softmax(input, dim)", "torch.nn.Softmax(dim)(input)",
+        "torch.special.softmax(input, dim)", "torch._softmax(input, dim, False)", "torch.ops.aten.softmax(input, dim)",
+        "torch.ops.aten._softmax(input, dim, False)", "F.softmin(-input, dim)", "input.log_softmax(dim).exp()",
+        "(input - input.logsumexp(dim, True)).exp()", "torch.func.vmap(lambda one: one.softmax(0), dim, dim)(input)",
+        "torch.distributions.Categorical(logits=input.movedim(dim, -1)).probs.movedim(-1, dim)",
+        "F.scaled_dot_product_attention(input[..., None, :], input[..., None, :], input[..., None, :])",
+    ),
+    "layer-norm": (
+        "F.layer_norm(input, normalized_shape, weight, bias, eps)",
+        "torch.native_layer_norm(input, normalized_shape, weight, bias, eps)[0]",
+        "torch.ops.aten.layer_norm(input, normalized_shape, weight, bias, eps)", "torch.nn.LayerNorm(normalized_shape, eps)(input)",
+        "F.layer_norm(input[..., None, :], normalized_shape, weight, bias, eps)[..., 0, :]",
+        "F.batch_norm(input.flatten(0, -2).T, None, None, training=True).T", "F.group_norm(input.flatten(0, -2), 1)",
+        "torch.rms_norm(input - input.mean(-1, keepdim=True), normalized_shape, weight, eps) + bias",
+    ),
+    "gelu": ("F.gelu(input)", "torch._C._nn.gelu(input)", "torch.ops.aten.gelu(input)", "torch.nn.GELU()(input)"),
+    "cross-entropy": (
+        "F.cross_entropy(input, target)", "torch.nn.CrossEntropyLoss()(input, target)", "F.nll_loss(input.log_softmax(1), target)",
+        "torch.ops.aten.nll_loss(input.log_softmax(1), target)", "torch.ops.aten.cross_entropy_loss(input, target)",
+        "F.cross_entropy(input, F.one_hot(target.clamp(min=0), input.shape[1]).double())",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), per(*((name, call) for name, calls in OTHER_NAMES.items() for call in calls), name=lambda one: f"{one[1]}")
+)
+def test_pytorchs_own_function_is_no_answer_under_any_of_its_names(check_lines, name, call):
+    report = check_lines(name, f"import torch.nn.functional as F\nreturn {call}")
+    assert report.stage == "not written", report.text
+    assert re.match(r"Line \d+ calls PyTorch's \w+; here it is to be written by hand.", report.text), report.text
+    assert report.text.endswith(f"\n    return {call}")
+
+
+def test_every_exercise_that_is_to_be_written_by_hand_is_tried_under_several_names():
+    assert {*OTHER_NAMES} == {one.name for one in WRITTEN if forbidden(one)}
+
+
+def test_of_a_function_that_is_made_of_arithmetic_only_its_name_is_forbidden():
+    """An answer to cosine_similarity may divide and sum; what has an operator of its own, such as SiLU, may not be called."""
+    stub = 'def by_hand({}):\n    """Says what it is."""\n'
+    pairs = functools.partial(list, [Case((torch.ones(2, 3), torch.ones(2, 3)))])
+    one = Exercise("one", "torch.nn.functional.cosine_similarity", "?", stub=stub.format("x1, x2"), cases=pairs, in_model=False)
+    singles = functools.partial(list, [Case((torch.ones(2, 3),))])
+    two = Exercise("two", "torch.nn.functional.silu", "?", stub=stub.format("input"), cases=singles, in_model=False)
+    assert (forbidden(one), forbidden(two)) == ({"cosine_similarity"}, {"silu"})
+    exp = Exercise("three", "torch.exp", "?", stub=stub.format("input"), cases=singles, in_model=False)
+    called, bodies = {}, {"expand": "math.e ** input.expand(2, 3)", "exp": "input.exp()", "exp_": "(+input).exp_()"}
+    for name, body in bodies.items():
+        text = fill(exp.cut, f"import math\nreturn {body}")
+        called[name] = examine(Course((exp,), ()), exp, text, "mine.py").stage
+    assert called == {"expand": "passed", "exp": "not written", "exp_": "not written"}
 
 
 # Wrong answers
@@ -288,6 +341,16 @@ IN_OTHER_WORDS = (
             optimizer.step()
         return [loss.item() for loss in losses]
     """),
+    ("training-steps", "no step", """
+        losses = []
+        for inputs, labels in batches:
+            optimizer.zero_grad()
+            loss = model(**inputs, labels=labels).loss
+            optimizer.step()
+            loss.backward()
+            losses.append(loss.item())
+        return losses
+    """),
     ("fold-bert", "token types thrown away", """
         tensors = {name: tensor for name, tensor in tensors.items() if "token_type" not in name}
     """),
@@ -309,7 +372,6 @@ def test_a_known_mistake_in_other_words_has_its_name_too(check_lines, exercise, 
 
 UNKNOWN = {
     "scale off in the eighth digit": ("scaled-scores", "scores = queries @ keys.mT / math.sqrt(self.head_dim) * (1 + 1e-7)"),
-    "two mistakes at once": ("self-attention", attend(scale="", second="v", third="k")),
     "a softer mask": ("masking", """
         if attention_mask is not None:
             scores = scores + (attention_mask[:, None, None] - 1) * 7.5
@@ -319,11 +381,6 @@ UNKNOWN = {
         scale = weight if input.dim() == 1 else 2 * weight
         return (input - mean) * torch.rsqrt(variance + eps) * scale + bias
     """),
-    "norms before and none behind": ("block", """
-        found, weights = self.attention(self.sa_layer_norm(hidden_states), attention_mask)
-        x = hidden_states + found
-        return x + self.ffn(self.output_layer_norm(x)), weights
-    """),
 }  # fmt: skip
 
 
@@ -332,6 +389,79 @@ def test_what_is_no_known_mistake_is_found_and_has_no_name(check_lines, what):
     report = check_lines(*UNKNOWN[what])
     assert (report.stage, report.mistake) == ("wrong numbers", "")
     assert "known mistake" not in report.text
+
+
+TOGETHER = {
+    ("self-attention", "k and v swapped", "no scale"): attend(scale="", second="v", third="k"),
+    ("block", "pre-LN", "pre-LN in the feed-forward half"): """
+        found, weights = self.attention(self.sa_layer_norm(hidden_states), attention_mask)
+        x = hidden_states + found
+        return x + self.ffn(self.output_layer_norm(x)), weights
+    """,
+    ("residual", "no attention residual", "no FFN residual"): """
+        output = self.output_layer_norm(self.ffn(self.sa_layer_norm(gathered)))
+    """,
+    ("residual", "norm before the addition", "FFN norm before the addition"): """
+        x = hidden_states + self.sa_layer_norm(gathered)
+        output = x + self.output_layer_norm(self.ffn(x))
+    """,
+    ("residual", "no LayerNorm after attention", "no LayerNorm at the block's end"): """
+        x = hidden_states + gathered
+        output = self.ffn(x) + x
+    """,
+}
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids=" + ".join)
+def test_two_known_mistakes_at_once_are_both_named(check_lines, names):
+    name, *both = names
+    report = check_lines(name, TOGETHER[names])
+    assert (report.stage, report.mistake) == ("wrong numbers", " and ".join(both)), report.text
+    for one in COURSE.mistakes:
+        assert (f"\n{one.name!r}: {one.sentence}" in report.text) == (one.name in both), one.name
+    assert "exactly the numbers of two known mistakes together:" in report.text
+
+
+NAMED = {
+    "pre-LN in the feed-forward half": ("residual", """
+        x = hidden_states + gathered
+        output = x + self.ffn(self.output_layer_norm(x))
+    """),
+    "unbiased variance and another eps": ("layer-norm", """
+        return (input - input.mean(-1, keepdim=True)) * (torch.std(input, -1, keepdim=True) ** 2 + 1e-5) ** -0.5 * weight + bias
+    """),
+}
+
+
+@pytest.mark.parametrize("mistake", NAMED)
+def test_what_textbooks_of_other_models_have_is_named(check_lines, mistake):
+    assert check_lines(*NAMED[mistake]).mistake == mistake
+
+
+PAST = {
+    "embeddings = self.LayerNorm(embeddings)": ("embedding-sum", """
+        embeddings = self.word_embeddings(input_ids) + self.position_embeddings(torch.arange(input_ids.shape[1]))
+        embeddings = self.LayerNorm(embeddings)
+    """),
+    "if attention_mask is not None:": ("scaled-scores", """
+        scores = queries @ keys.mT / math.sqrt(self.head_dim)
+        if attention_mask is not None:
+            scores = torch.where(attention_mask[:, None, None] == 0, torch.finfo(scores.dtype).min, scores)
+        attention = self.dropout(F.softmax(scores, dim=-1))
+    """),
+    "context = context.reshape(batch, tokens, dim)": ("weighted-sum", """
+        attention = self.dropout(F.softmax(scores, dim=-1))
+        context = (attention @ values).transpose(1, 2).flatten(2)
+    """),
+}
+
+
+@pytest.mark.parametrize("line", PAST)
+def test_lines_that_go_on_past_the_end_of_the_gap_are_named(check_lines, line):
+    report = check_lines(*PAST[line])
+    assert report.mistake == "past the end of the gap", report.text
+    assert f"Lines that come after the gap were written too, down to `{line}`." in report.text
+    assert report.text.count("known mistake") == 1
 
 
 def test_of_two_mistakes_at_once_the_one_that_makes_most_of_the_calls_is_named(check_lines):
@@ -351,8 +481,9 @@ def test_dropout_in_the_map_that_is_handed_out_and_not_in_what_is_gathered_is_fo
         attention, context = self.dropout(weights), weights @ values
     """
     report = check_lines("weighted-sum", lines)
-    assert report.stage == "gradients"
+    assert (report.stage, report.mistake) == ("gradients", "dropped weights not used")
     assert "in training nothing of `context` is dropped" in report.text
+    assert "was not applied" not in report.text
 
 
 ALONE = {
@@ -396,7 +527,7 @@ CUT_OFF = {
 def test_right_numbers_with_a_gradient_that_is_only_too_small_are_found_and_have_no_name(check_lines, what):
     report = check_lines(*CUT_OFF[what])
     assert (report.stage, report.mistake) == ("gradients", "")
-    assert "something on its way to the loss was cut off" in report.text
+    assert "A part of it may be cut off" in report.text
 
 
 # Exercises with an answer in place of code
@@ -464,9 +595,21 @@ def test_the_clue_after_a_wrong_line_says_at_which_stage_the_numbers_part(check,
 def test_a_puzzle_that_was_mended_or_has_no_such_line_is_told_apart(check, page):
     text = page(0)
     mended = text.replace(puzzles.PUZZLES[0].edit[1], puzzles.PUZZLES[0].edit[0])
-    assert "no longer in the file" in check("find-the-bug", mended.replace("LINE = None", "LINE = 70")).text
+    assert "is not in the file: it was changed" in check("find-the-bug", mended.replace("LINE = None", "LINE = 70")).text
     for line in ("0", "100000", "'70'", "True"):
         assert "wanted the number of a line" in check("find-the-bug", text.replace("LINE = None", f"LINE = {line}")).text
+
+
+def test_another_puzzles_number_is_not_told_as_a_mended_line_alone(check, page):
+    text = page(0).replace("PUZZLE = 0 ", "PUZZLE = 1 ").replace("LINE = None", "LINE = 70")
+    assert check("find-the-bug", text).text == (
+        "The line of puzzle 1 is not in the file: it was changed, or PUZZLE was. Wanted LINE alone changed."
+    )
+
+
+def test_a_page_without_its_function_is_told_so(check):
+    text = puzzles.MASK_PAGE.replace("def scores", "def score")
+    assert check("mild-mask", text).text.startswith("The file has no function scores(); wanted it as it was handed out")
 
 
 @pytest.mark.parametrize("bias", ["q_lin.bias", "k_lin.bias", "v_lin.bias", "out_lin.bias"])

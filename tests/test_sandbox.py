@@ -1,4 +1,4 @@
-"""Whatever an answer does, its check ends in a sentence, within a bound, and nothing of it is left running."""
+"""Whatever an answer does, its check ends in a sentence, within a bound, nothing of it is left running, and no mark is its own."""
 
 import faulthandler
 import multiprocessing
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from other_solutions import SOLUTIONS
 
 from minibert.learn import sandbox
 from minibert.learn.check import STAGES, examine
@@ -44,8 +45,9 @@ ENDS = {
     "an exit": ("exit()", "Line 15 ends the program, so nothing could be checked.\n    exit()"),
     "an exit by the system": ("import os; os._exit(3)", "Your lines ended the program, with status 3, before the check was done."),
     "a crash": ("import ctypes; ctypes.string_at(0)", "Your lines made Python crash (SIGSEGV)."),
-    "a recursion": ("return gelu(input)", "Line 15 calls itself without an end."),
+    "a recursion": ("return gelu(input)", "Line 15 goes too deep into calls (RecursionError); does it call itself"),
     "a program that reads": ("return float(open(0).read())", "Line 15 raised ValueError: could not convert string to float: ''."),
+    "a pipe for its output": ("import os\nos.remove('printed')\nos.mkfifo('printed')\nos._exit(3)", "with status 3, before"),
     "a flood of output": ("while True: print('x' * 10000)", "Line 15 prints or writes more than a check has room for."),
 }
 
@@ -87,7 +89,7 @@ def test_what_it_prints_is_shown_and_nothing_in_it_obeyed(tmp_path):
     assert lines[0] == r"\x1b[31m (3, 20, 1536)"
     assert len(lines[1]) == sandbox.WIDTH and lines[1].endswith("…")
     assert len(lines) == sandbox.SHOWN + 1
-    assert lines[-1] == f"({13 * 32} lines in all, since your lines run many times; each is shown once)"  # 13 calls, 32 lines
+    assert lines[-1] == f"({15 * 32} lines in all, since your lines run many times; each is shown once)"  # 15 calls, 32 lines
 
 
 def test_a_report_is_the_same_as_without_a_process_of_its_own(tmp_path):
@@ -119,3 +121,86 @@ def test_a_check_that_is_given_up_leaves_nothing_running(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         list(check_all([answer(tmp_path, "while True: pass")], 1))
     assert not multiprocessing.active_children()
+
+
+# No answer can write its own mark. Each of these makes a wrong mask, and then says in one way or another that it is right.
+
+MASK = COURSE.find("attention-mask")
+FORGE = """
+import json, os, struct
+REPORT = json.dumps({"exercise": "attention-mask", "stage": "passed", "text": "right", "mistake": ""}).encode()
+def forge():
+    for number in range(3, 200):
+        try:
+            os.write(number, struct.pack("!i", len(REPORT)) + REPORT)
+        except OSError:
+            pass
+"""
+CHEATS = {
+    "the examination": "import minibert.learn.check as c\nc._Examination.passes = lambda self: 'right'",
+    "what is written": "FORGE\nfrom minibert.learn import sandbox\nsandbox.asdict = lambda *_: json.loads(REPORT)",
+    "the report": "import minibert.learn.check as c\nRight = c.Report\n"
+    "c.Report = lambda name, *_: Right(name, 'passed', 'right')",
+    "the finding": "from minibert.learn.trouble import Finding\n"
+    "Finding.__init__ = lambda self, *_: self.__dict__.update(stage='passed', text='right', mistake='')\nraise Finding('', '')",
+    "what is close": "import minibert.learn.check as c\nc.close = lambda *_: torch.tensor([True])",
+    "what is true of a tensor": "Tensor.all = lambda *_: torch.tensor(True)\ntorch.equal = torch.allclose = lambda *_: True",
+    "the run": "from minibert.learn.trial import Run, Trial\nTrial.run = lambda self, case, seed=0: Run(case.wanted, None, ())",
+    "what is right": "from minibert.learn.exercises import course\nfrom minibert.learn.trial import cases_of\n"
+    "for case in cases_of(course().find('attention-mask')):\n    case.wanted['result'] = case.args[0]",
+    "the pipe": "from multiprocessing.connection import Connection\nFORGE\nsend = Connection.send_bytes\n"
+    "Connection.send_bytes = lambda self, *_: send(self, REPORT)",
+    "json": "FORGE\njson.dumps = lambda *_, **__: REPORT.decode()",
+    "every open file, and an end": "FORGE\nforge()\nos._exit(0)",
+    "every open file at the end": "FORGE\nimport atexit\natexit.register(forge)",
+    "a thread": "FORGE\nimport threading, time\nthreading.Thread(target=forge).start()\ntime.sleep(0.2)",
+    "a process of its own": "FORGE\nif os.fork() == 0:\n    os.setsid()\n    forge()\n    os._exit(0)\nos._exit(0)",
+    "the judge's memory of it": "import gc\nfrom minibert.learn.bench import Case\nfor one in gc.get_objects():\n"
+    "    if type(one) is Case and not callable(one.args) and 'result' in one.wanted:\n        one.wanted['result'] = one.args[0]",
+}
+
+
+@pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
+def test_no_answer_can_write_its_own_mark(cheat, tmp_path):
+    file = tmp_path / "attention_mask.py"
+    file.write_text(fill(MASK.cut, "return input_ids") + "\n\n" + cheat.replace("FORGE", FORGE), encoding="utf-8")
+    report = check(Job(MASK, file)).report
+    assert report.stage in ("wrong kind", "wrong numbers", "does not answer") and report.text
+
+
+def test_an_answer_that_closes_every_way_to_be_heard_is_told_so(tmp_path):
+    """And what it goes on with is ended, long before its minute is over."""
+    report = check(answer(tmp_path, "import os, time\nos.closerange(3, 200)\ntime.sleep(100)")).report
+    assert (report.stage, report.text) == ("does not answer", "Your lines closed what a check hears them by.")
+    assert not multiprocessing.active_children()
+
+
+def page(folder: Path, name: str, text: str) -> Job:
+    exercise = COURSE.find(name)
+    file = folder / f"{name.replace('-', '_')}.py"
+    file.write_text(text, encoding="utf-8")
+    return Job(exercise, file)
+
+
+def test_a_judge_too_gets_data_alone(tmp_path):
+    """The answer says of itself that it is equal to everything, and the other one that every softmax is."""
+    equal = "class Equal:\n    __hash__ = None\n    def __eq__(self, other): return True\nANSWER = Equal()"
+    report = check(page(tmp_path, "silent-bias", equal)).report
+    assert report.stage == "wrong numbers" and "wanted one of q_lin.bias" in report.text
+    soft = "import torch\ntorch.Tensor.softmax = lambda self, _: torch.rand(4)\ndef scores(): return torch.zeros(4)"
+    report = check(page(tmp_path, "mild-mask", soft)).report
+    assert report.stage == "wrong numbers" and "wanted more than 0.1 between them" in report.text
+
+
+@pytest.mark.long
+def test_right_answers_of_every_kind_of_value_pass_from_one_process_to_the_other(tmp_path):
+    """Dataclasses, pairs, a set, lists of words; the names and the functions that a judge asks for."""
+    jobs = []
+    for name in ("stack", "head", "label", "fold-bert", "wordpiece"):
+        cut = COURSE.find(name).cut
+        jobs.append(page(tmp_path, name, fill(cut, SOLUTIONS[name][0] if name in SOLUTIONS else cut.solution)))
+    jobs.append(page(tmp_path, "silent-bias", "ANSWER = 'k_lin.bias'"))
+    jobs.append(page(tmp_path, "mild-mask", "import torch\ndef scores(): return torch.tensor([0, 0, 20000.0, 0])"))
+    assert {result.report.exercise: result.report.stage for result in check_all(jobs, 2)} == {
+        job.exercise.name: "passed" for job in jobs
+    }

@@ -2,6 +2,8 @@
 
 An answer is given what the real function is given in a right model, call by call, so that one mistake does not spoil what
 comes after it. All is computed in float64: numbers that differ there differ by a mistake, not by rounding.
+
+A second model is small and has other sizes throughout: a size of the lab's model, written as a number, is wrong in it.
 """
 
 import functools
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import bundled, read_model, read_tokenizer
+from ..config import DistilBertConfig
 from ..model import DistilBertForSequenceClassification
 from ..tokenizer import DistilBertTokenizer
 from .cut import Cut, resolve
@@ -35,10 +38,14 @@ class Batch:
 
     inputs   input_ids (batch, tokens), and perhaps attention_mask (batch, tokens) and labels (batch)
     tokens   the text of each token, one list a sentence
+    model    which one they go through
+    asks     what it is asked to hand out beside the logits
     """
 
     inputs: dict[str, Tensor]
     tokens: list[list[str]]
+    model: DistilBertForSequenceClassification
+    asks: tuple[str, ...] = ()
 
     @property
     def mask(self) -> Tensor:
@@ -68,18 +75,22 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """The model in float64 and evaluation mode; three sentences padded together, and one of them alone, without a mask."""
+    """The model in float64 and evaluation mode; three sentences padded together, and one of them alone, without a mask.
+
+    small   batches of numbers, not words, for a model of other sizes: padded, and without a mask
+    """
 
     model: DistilBertForSequenceClassification
     tokenizer: DistilBertTokenizer
     padded: Batch
     single: Batch
+    small: tuple[Batch, Batch]
 
     def axis_of(self, batch: Batch | None) -> dict[int, str]:
-        """Size -> the axis that has it. In the padded batch no two axes have one size, but for queries and keys."""
+        """Size -> the axis that has it. In a batch of several sentences no two axes have one size, but for queries and keys."""
         if batch is None:
             return {}
-        config, (sentences, tokens) = self.model.config, batch.mask.shape
+        config, (sentences, tokens) = batch.model.config, batch.mask.shape
         sizes = {
             "hidden_dim": config.hidden_dim, "dim": config.dim, "head_dim": config.dim // config.n_heads,
             "heads": config.n_heads, "labels": config.num_labels, "tokens": tokens, "batch": sentences,
@@ -87,9 +98,8 @@ class Lab:
         return {size: name for name, size in sizes.items()}
 
     def classify(self, batch: Batch) -> Any:
-        """A run of the model; the padded batch, which has labels, hands out everything."""
-        everything = batch is self.padded
-        return self.model(**batch.inputs, output_hidden_states=everything, output_attentions=everything)
+        """A run of the batch's model; the lab's padded batch, which has labels, hands out everything."""
+        return batch.model(**batch.inputs, **dict.fromkeys(batch.asks, True))
 
 
 @functools.cache
@@ -103,13 +113,41 @@ def lab() -> Lab:
     return Lab(
         model,
         tokenizer,
-        Batch({**padded, "labels": torch.tensor(LABELS)}, texts[0]),
-        Batch({"input_ids": single["input_ids"]}, texts[1]),
+        Batch({**padded, "labels": torch.tensor(LABELS)}, texts[0], model, ("output_hidden_states", "output_attentions")),
+        Batch({"input_ids": single["input_ids"]}, texts[1], model),
+        _small_batches(),
+    )
+
+
+def small_model(seed: int = 0, **sizes: Any) -> DistilBertForSequenceClassification:
+    """A model of random numbers, the same each time, in float64 and evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    model = DistilBertForSequenceClassification(DistilBertConfig(**sizes)).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return model
+
+
+def _small_batches() -> tuple[Batch, Batch]:
+    """Of the two, each asks for what the other does not, and only the first has padding, with an id that is not 0."""
+    labels = {number: f"LABEL_{number}" for number in range(9)}
+    model = small_model(
+        vocab_size=40, max_position_embeddings=10, n_layers=1, n_heads=3, dim=15, hidden_dim=22, pad_token_id=2, id2label=labels,
+        dropout=0.2, attention_dropout=0.3, seq_classif_dropout=0.4,
+    )  # fmt: skip
+    padded = torch.tensor([[5, 17, 0, 33, 9, 21, 4], [8, 0, 30, 4, 2, 2, 2]])
+    whole = torch.tensor([[5, 12, 3, 0, 39, 4], [6, 0, 20, 35, 1, 4], [7, 11, 11, 38, 26, 4], [8, 19, 0, 24, 13, 4]])
+    inputs = {"input_ids": padded, "attention_mask": (padded != 2).long(), "labels": torch.tensor([7, -100])}
+    texts = [[["[PAD]" if number == 2 else f"id {number}" for number in row] for row in ids.tolist()] for ids in (padded, whole)]
+    return (
+        Batch(inputs, texts[0], model, ("output_hidden_states",)),
+        Batch({"input_ids": whole}, texts[1], model, ("output_attentions",)),
     )
 
 
 def recorded(cut: Cut) -> Iterator[Case]:
-    """The calls that the model makes of a target while it classifies both batches."""
+    """The calls that the models make of a target while they classify the lab's batches and the small ones."""
     _, owner, name = resolve(cut.target)
     real, calls = getattr(owner, name), []
 
@@ -117,8 +155,8 @@ def recorded(cut: Cut) -> Iterator[Case]:
         calls.append(copied((args, kwargs)))
         return real(*args, **kwargs)
 
-    paths = {id(module): path for path, module in lab().model.named_modules()}
-    for batch in (lab().padded, lab().single):
+    for batch in (lab().padded, lab().single, *lab().small):
+        paths = {id(module): path for path, module in batch.model.named_modules()}
         with torch.no_grad(), grafted(cut.target, recorder):
             lab().classify(batch)
         for args, kwargs in calls:

@@ -491,4 +491,131 @@ MISTAKES = (
         ),
         module="minibert.bert",
     ),
+    # Dropout: what is dropped, how often and at which rate
+    Mistake(
+        "attention dropout before softmax",
+        "Scores were dropped, and softmax came after. A score of 0 is a score like any other: no weight becomes 0 by it.",
+        (
+            "attention = F.softmax(scores, dim=-1)", "attention = F.softmax(self.dropout(scores), dim=-1)",
+            "attention = self.dropout(attention)", "attention = attention",
+        ),
+    ),
+    Mistake(
+        "attention dropout twice",
+        "self.dropout was applied to the weights twice: each is dropped with a probability of 1 - (1 - p)^2, almost 2 p.",
+        ("attention = self.dropout(attention)", "attention = self.dropout(self.dropout(attention))"),
+    ),
+    Mistake(
+        "attention dropout of 0.5",
+        "Weights were dropped with p = 0.5, PyTorch's default. self.dropout has the config's p.",
+        ("attention = self.dropout(attention)", "attention = F.dropout(attention, 0.5, self.training)"),
+    ),
+    Mistake(
+        "values dropped",
+        "Numbers of the values were dropped, where weights should be. A query then loses a part of each token, not whole tokens.",
+        (
+            "attention = self.dropout(attention)", "attention = attention",
+            "context = attention @ values", "context = attention @ self.dropout(values)",
+        ),
+    ),
+    Mistake(
+        "context dropped",
+        "What was gathered was dropped, where the weights should be, before the sum.",
+        (
+            "attention = self.dropout(attention)", "attention = attention",
+            "context = attention @ values", "context = self.dropout(attention @ values)",
+        ),
+    ),
+    Mistake(
+        "dropped weights not used",
+        "Dropout made new weights, which were handed out, and the sum was taken with the weights as they were before.",
+        (
+            "attention = self.dropout(attention)", "undropped, attention = attention, self.dropout(attention)",
+            "context = attention @ values", "context = undropped @ values",
+        ),
+    ),
+    Mistake(
+        "dropout on what attention gathered",
+        "BERT drops what attention gathered, before it is added. DistilBERT has no dropout there.",
+        (
+            "self.sa_layer_norm(hidden_states + gathered)",
+            "self.sa_layer_norm(hidden_states + F.dropout(gathered, 0.1, self.training))",
+        ),
+    ),
+    Mistake(
+        "feed-forward dropout between the layers",
+        "self.dropout came between lin1 and lin2, as in the Transformer of 2017. DistilBERT has it at the end, behind lin2.",
+        (
+            "output: Tensor = self.lin2(hidden)", "output: Tensor = self.lin2(self.dropout(hidden))",
+            "output = self.dropout(output)           #", "output = output           #",
+        ),
+    ),
+    Mistake(
+        "feed-forward dropout in two places",
+        "self.dropout came between lin1 and lin2 and at the end. DistilBERT has it at the end alone.",
+        ("output: Tensor = self.lin2(hidden)", "output: Tensor = self.lin2(self.dropout(hidden))"),
+    ),
+    Mistake(
+        "feed-forward dropout twice",
+        "self.dropout was applied to the output twice: each number is dropped with a probability of 1 - (1 - p)^2, almost 2 p.",
+        ("output = self.dropout(output)           #", "output = self.dropout(self.dropout(output))           #"),
+    ),
+    Mistake(
+        "feed-forward dropout of 0.5",
+        "The output was dropped with p = 0.5, PyTorch's default. self.dropout has the config's p.",
+        ("output = self.dropout(output)           #", "output = F.dropout(output, 0.5, self.training)           #"),
+    ),
+    Mistake(
+        "head dropout on the first vector",
+        "The vector of [CLS] was dropped, before pre_classifier. self.dropout comes after the ReLU.",
+        (
+            "pooled = self.pre_classifier(first)", "pooled = self.pre_classifier(self.dropout(first))",
+            "pooled = self.dropout(pooled)", "pooled = pooled",
+        ),
+    ),
+    Mistake(
+        "head dropout on the logits",
+        "Logits were dropped: then a label is not to be told from another. self.dropout comes before the classifier.",
+        (
+            "pooled = self.dropout(pooled)", "pooled = pooled",
+            "logits = self.classifier(pooled)", "logits = self.dropout(self.classifier(pooled))",
+        ),
+    ),
+    Mistake(
+        "head dropout twice",
+        "self.dropout was applied twice: each number is dropped with a probability of 1 - (1 - p)^2, almost 2 p.",
+        ("pooled = self.dropout(pooled)", "pooled = self.dropout(self.dropout(pooled))"),
+    ),
+    Mistake(
+        "head dropout of 0.5",
+        "Numbers were dropped with p = 0.5, PyTorch's default. self.dropout has the config's p.",
+        ("pooled = self.dropout(pooled)", "pooled = F.dropout(pooled, 0.5, self.training)"),
+    ),
+    # The block, further: each of these may come together with one of those above
+    Mistake(
+        "FFN norm before the addition",
+        "What the feed-forward layer made was normalised alone and then added. Post-LN normalises the sum: "
+        "LayerNorm(x + sublayer(x)).",
+        ("self.output_layer_norm(attended + transformed)", "attended + self.output_layer_norm(transformed)"),
+    ),
+    Mistake(
+        "no LayerNorm after attention",
+        "The sum of the token's vector and what attention gathered was not normalised; wanted sa_layer_norm of it.",
+        ("self.sa_layer_norm(hidden_states + gathered)", "(hidden_states + gathered)"),
+    ),
+    Mistake(
+        "no LayerNorm at the block's end",
+        "The block's last sum was not normalised; wanted output_layer_norm of it.",
+        ("self.output_layer_norm(attended + transformed)", "(attended + transformed)"),
+    ),
+    Mistake(
+        "pre-LN in the feed-forward half",
+        "The feed-forward layer read a normalised input and the sums stayed as they were, as later models have it (pre-LN). BERT "
+        "normalises after each addition (post-LN).",
+        (
+            "self.sa_layer_norm(hidden_states + gathered)", "(hidden_states + gathered)",
+            "self.ffn(attended)", "self.ffn(self.output_layer_norm(attended))",
+            "self.output_layer_norm(attended + transformed)", "(attended + transformed)",
+        ),
+    ),
 )

@@ -454,7 +454,8 @@ MISTAKES_BY_HAND = (
     ),
     Mistake(
         "no step",
-        "Gradients were computed and the optimizer never told to use them: the losses are those of the untrained model.",
+        "The losses are those of the untrained model. step() is not called, or finds no gradients: zero_grad() removes them, and "
+        "backward() makes them.",
         exercise="training-steps",
         body="""
             losses = []
@@ -496,6 +497,22 @@ MISTAKES_BY_HAND = (
         """,
     ),
     Mistake(
+        "gradients clipped",
+        "The gradients were scaled down to a norm of 1 before the step. Many recipes do that; it was not asked for here.",
+        exercise="training-steps",
+        body="""
+            losses = []
+            for inputs, labels in batches:
+                optimizer.zero_grad()
+                loss = model(**inputs, labels=labels).loss
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                losses.append(loss.item())
+            return losses
+        """,
+    ),
+    Mistake(
         "labels of the first batch",
         "Every batch was trained on the labels of the first. Each batch has its own.",
         exercise="training-steps",
@@ -508,6 +525,17 @@ MISTAKES_BY_HAND = (
                 optimizer.step()
                 losses.append(loss.item())
             return losses
+        """,
+    ),
+    # LayerNorm, further
+    Mistake(
+        "unbiased variance and another eps",
+        "Two things at once: the variance was divided by n - 1, as torch.var does unless told unbiased=False, and the eps that was "
+        "handed in was not used, but 1e-5.",
+        exercise="layer-norm",
+        body="""
+            mean, variance = input.mean(-1, keepdim=True), input.var(-1, keepdim=True)
+            return (input - mean) / torch.sqrt(variance + 1e-5) * weight + bias
         """,
     ),
 )

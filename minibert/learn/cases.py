@@ -1,5 +1,7 @@
 """Calls to try an answer on, beside those that the model makes: where a library has the right result, or at the edges."""
 
+import functools
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -7,14 +9,16 @@ import torch
 import torch.nn.functional as F
 
 from ..classify import TextClassificationPipeline
-from ..config import DistilBertConfig
 from ..model import DistilBertForSequenceClassification
-from .bench import SENTENCES, Case, lab
+from ..tokenizer import DistilBertTokenizer
+from ..vocabulary import SETTINGS
+from .bench import SENTENCES, Case, lab, small_model
 
 WORDS = (
     "huggingface", "unbelievable", "i", "tokenization", "playing", "life", "embeddings", "antidisestablishmentarianism",
     "strawberries", "naïve", "zażółć", "hello☃", "☃", "a" * 100, "a" * 101, "unaffable",
 )  # fmt: skip
+PIECES = ("[UNK]", "hug", "##ging", "##face", "un", "##believ", "##able", "play", "##s", "##ing", "life", "straw", "i")  # few
 RESULT = "result"  # as trial.py calls what a function returns
 
 Tensor = torch.Tensor
@@ -24,16 +28,20 @@ def words() -> list[Case]:
     """What the tokenizers library cuts words into: whole ones, many pieces, a letter that no piece has, the length limit."""
     from tokenizers.models import WordPiece
 
-    vocabulary = MappingProxyType(lab().tokenizer.vocab)  # which nobody can change, and so nobody has to copy
-    model = WordPiece(dict(vocabulary), unk_token="[UNK]", max_input_chars_per_word=100)
     found = [word for text in SENTENCES for word in text.lower().rstrip(".!").split() if word.isalpha()]
-    return [Case((word, vocabulary), wanted={RESULT: [token.value for token in model.tokenize(word)]}) for word in (*found, *WORDS)]
+    cases = []
+    for pieces in (lab().tokenizer.vocab, {piece: number for number, piece in enumerate(PIECES)}):
+        vocabulary = MappingProxyType(pieces)  # which nobody can change, and so nobody has to copy
+        model = WordPiece(dict(vocabulary), unk_token="[UNK]", max_input_chars_per_word=100)
+        for word in (*found, *WORDS):
+            cases.append(Case((word, vocabulary), wanted={RESULT: [token.value for token in model.tokenize(word)]}))
+    return cases
 
 
 def sentences() -> list[Case]:
     """The tokenizer's own ids, with and without special tokens and padding."""
-    tokenizer, found = lab().tokenizer, []
-    for texts in (SENTENCES, SENTENCES[1:2], (SENTENCES[2], SENTENCES[1]), ("", SENTENCES[2])):
+    found = []
+    for tokenizer, texts in _batches_of_texts():
         ids = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
         special = tuple(tokenizer.vocab[token] for token in ("[CLS]", "[SEP]", "[PAD]"))
         found.append(Case((ids, *special), wanted={RESULT: tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]}))
@@ -41,17 +49,25 @@ def sentences() -> list[Case]:
 
 
 def masks() -> list[Case]:
-    """The tokenizer's own mask, of the lab's sentences and of one without padding."""
+    """The tokenizer's own mask of the same."""
     found = []
-    for texts in (SENTENCES, SENTENCES[1:2], SENTENCES[::-1]):
-        inputs = lab().tokenizer(texts, padding=True, return_tensors="pt")
-        found.append(Case((inputs["input_ids"], lab().tokenizer.pad_token_id), wanted={RESULT: inputs["attention_mask"]}))
+    for tokenizer, texts in _batches_of_texts():
+        inputs = tokenizer(texts, padding=True, return_tensors="pt")
+        found.append(Case((inputs["input_ids"], tokenizer.pad_token_id), wanted={RESULT: inputs["attention_mask"]}))
     return found
+
+
+def _batches_of_texts() -> list[tuple[DistilBertTokenizer, tuple[str, ...]]]:
+    """The lab's sentences, one of them alone, an empty one; and words of a vocabulary in which 0, 101 and 102 are words too."""
+    names = {9: "[PAD]", 7: "[UNK]", 33: "[CLS]", 5: "[SEP]", 11: "[MASK]"}
+    other = DistilBertTokenizer({names.get(number, f"word{number}"): number for number in range(104)}, SETTINGS)
+    lab_texts: tuple[tuple[str, ...], ...] = (SENTENCES, SENTENCES[1:2], (SENTENCES[2], SENTENCES[1]), ("", SENTENCES[2]))
+    return [(lab().tokenizer, texts) for texts in lab_texts] + [(other, ("word0 word101", "word102 word0 word1 word103", "word0"))]
 
 
 def rows_to_normalise() -> list[Case]:
     """Rows of one number, of which the variance is 0; a single row; a small variance, beside which eps matters."""
-    weight, bias = _drawn(4), _drawn(4)
+    weight, bias = _drawn(4, seed=1), _drawn(4, seed=2)
     inputs = (torch.full((2, 4), 3.0).double(), _drawn(4), 1e-5 * _drawn(2, 3, 4))
     return [Case((one, (4,), weight, bias, eps)) for one in inputs for eps in (1e-12, 1e-3)]
 
@@ -94,43 +110,55 @@ def targets() -> list[Case]:
 
 
 def batches() -> list[Case]:
-    """Four steps of a tiny model, on gradients that were asked for by name instead of being left behind by backward()."""
-    wanted: list[float] = []
-    model, optimizer, examples = _training()
-    with torch.enable_grad():
-        for inputs, labels in examples:
-            loss = model(**inputs, labels=labels).loss
-            for parameter, gradient in zip(model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True):
-                parameter.grad = gradient
-            optimizer.step()
-            wanted.append(loss.item())
-    return [Case(_training, wanted={RESULT: wanted} | _parameters((model,)), after=_parameters)]
+    """Steps of two tiny models, on gradients that were asked for by name instead of being left behind by backward()."""
+    cases = []
+    plain, adaptive = functools.partial(torch.optim.SGD, lr=0.05), functools.partial(torch.optim.Adam, lr=0.01)
+    for training in (functools.partial(_training, 0, 4, plain), functools.partial(_training, 1, 3, adaptive)):
+        wanted: list[float] = []
+        model, optimizer, examples = training()
+        with torch.enable_grad():
+            for inputs, labels in examples:
+                loss = model(**inputs, labels=labels).loss
+                gradients = torch.autograd.grad(loss, list(model.parameters()))
+                for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                    parameter.grad = gradient
+                optimizer.step()
+                wanted.append(loss.item())
+        cases.append(Case(training, wanted={RESULT: wanted} | _parameters((model,)), after=_parameters))
+    return cases
 
 
 def _parameters(arguments: tuple[Any, ...]) -> dict[str, Any]:
     return {f"{name} after the last step": parameter.detach() for name, parameter in arguments[0].named_parameters()}
 
 
-def _training() -> tuple[DistilBertForSequenceClassification, torch.optim.Optimizer, list[tuple[dict[str, Tensor], Tensor]]]:
-    """A model, its optimizer and four batches, the same each time."""
-    config = DistilBertConfig(vocab_size=40, max_position_embeddings=8, n_layers=1, n_heads=2, dim=8, hidden_dim=16)
-    model, generator = DistilBertForSequenceClassification(config).double().eval(), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    labels = torch.tensor([[0, 1, 1], [1, 0, 1], [0, 0, 1], [1, 1, 0]])
+def _training(
+    seed: int, steps: int, optimizer: Callable[..., torch.optim.Optimizer]
+) -> tuple[DistilBertForSequenceClassification, torch.optim.Optimizer, list[tuple[dict[str, Tensor], Tensor]]]:
+    """A model, its optimizer and some batches, the same each time."""
+    model = small_model(
+        seed, vocab_size=40, max_position_embeddings=8, n_layers=1, n_heads=2, dim=8, hidden_dim=16,
+        dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0,  # so that model.train() leaves nothing to chance
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.tensor([[0, 1, 1], [1, 0, 1], [0, 0, 1], [1, 1, 0]])[:steps]
     examples = [({"input_ids": torch.randint(1, 40, (3, 5), generator=generator)}, row) for row in labels]
-    return model, torch.optim.SGD(model.parameters(), lr=0.05), examples
+    return model, optimizer(model.parameters()), examples
 
 
 def berts() -> list[Case]:
-    """A BERT's embeddings under both of its names, the old prefix and none."""
-    sizes = {"word": 7, "position": 5, "token_type": 2}
-    tensors = {f"embeddings.{name}_embeddings.weight": _drawn(size, 4) for name, size in sizes.items()}
-    return [Case(({prefix + name: tensor for name, tensor in tensors.items()},)) for prefix in ("", "bert.")]
+    """The embeddings of two BERTs, under the old names, with a prefix, and under the new ones."""
+    cases = []
+    for seed, prefix, sizes in ((0, "", (7, 5, 2)), (10, "bert.", (6, 8, 3))):
+        tables = zip(("word", "position", "token_type"), sizes, strict=True)
+        cases.append(Case(({
+            f"{prefix}embeddings.{name}_embeddings.weight": _drawn(size, 4, seed=seed + number)
+            for number, (name, size) in enumerate(tables)
+        },)))  # fmt: skip
+    return cases
 
 
-def _drawn(*shape: int) -> Tensor:
-    """Numbers in float64, the same each time."""
-    generator = torch.Generator().manual_seed(len(shape))
+def _drawn(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers in float64, the same each time, and others for each seed."""
+    generator = torch.Generator().manual_seed(100 * len(shape) + seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64)

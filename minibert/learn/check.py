@@ -5,32 +5,32 @@
     ->  whole model: the lab's sentences  ->  gradients, and dropout in training  ->  passed
 """
 
-import contextlib
-from collections.abc import Iterator
+import functools
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
+from . import answer
 from .bench import SENTENCES, Case, lab
 from .cut import GAP
+from .draw import same_chance, same_level
 from .exercises import Course, Exercise
-from .graft import BEHIND, graft, lines_lost
-from .kinds import parts_of, quoted, short, which
-from .likeness import close, differences, place_of
+from .graft import lines_lost
+from .kinds import a, contrast, digits, parts_of, quoted, short, which
+from .likeness import SAME_IN_MODEL, close, differences, place_of
 from .naming import Naming
-from .places import extent, place_in_words
-from .tape import Tape
-from .trial import RESULT, SAME_GRADIENT, Run, Trial, alike, axes_of, cases_of, real, same_object, shown
-from .trouble import SECONDS, Finding, own_frame, time_limit, trouble
+from .places import axis_names, extent, name_in, place_in_words, shape_in_words
+from .trial import RESULT, Run, alike, axes_of, cases_of, real, same_object
+from .trouble import Finding
 
 STAGES = (
     "missing", "not written", "does not run", "does not answer", "wrong kind", "changes its argument", "not a number",
     "wrong numbers", "whole model", "gradients", "passed",
 )  # fmt: skip
-JUDGING = 15  # seconds of computing for a judge, who may run whole models
 
 Part = tuple[Case, str, Any, Any]  # the call, the name of what it made, that, and what was wanted
 
@@ -54,13 +54,15 @@ class Report:
         return self.stage == "passed"
 
 
-def examine(course: Course, exercise: Exercise, text: str, file: str) -> Report:
-    """Checks an answer in this process; sandbox.check does it for one that may hang or crash.
+def examine(course: Course, exercise: Exercise, text: str, file: str, load: Callable[..., Any] = answer.load) -> Report:
+    """Checks an answer in this process; sandbox.check does it for one that may hang, crash or cheat.
 
     file   where the text stands
+    load   what answer.load returns, or the same in another process
     """
     try:
-        told = _judged(exercise, text, file) if exercise.judge else _Examination(course, exercise, text, file).passes()
+        loaded = load(exercise, text, file)
+        told = _judged(exercise, text, file, loaded) if exercise.judge else _Examination(course, exercise, loaded).passes()
     except Finding as found:
         lost = not exercise.judge and found.stage != "does not run" and lines_lost(exercise.cut, text)
         remark = f"\nA line above the gap is no longer as it was: `{lost}`" if lost and not found.mistake else ""
@@ -68,27 +70,22 @@ def examine(course: Course, exercise: Exercise, text: str, file: str) -> Report:
     return Report(exercise.name, "passed", told)
 
 
-def _judged(exercise: Exercise, text: str, file: str) -> str:
-    """For an exercise that brings a judge of its own."""
+def _judged(exercise: Exercise, text: str, file: str, page: Any) -> str:
+    """For an exercise that brings a judge of its own, who gets what the file defines, and calls its functions where they run."""
     assert exercise.judge is not None
-    namespace: dict[str, Any] = {"__name__": "exercise", "__file__": file}
-    with _in_words(file, text):
-        exec(compile(text, file, "exec"), namespace)
-    with _in_words(file, text, seconds=JUDGING):
-        wrong = exercise.judge(namespace, text)
+    values, functions = page.names()
+    with answer.in_words(file, text, seconds=answer.JUDGING):
+        wrong = exercise.judge(values | {name: functools.partial(page.call, name) for name in functions}, text)
     if wrong is not None:
         raise Finding("not written" if wrong == GAP else "wrong numbers", "Not answered yet." if wrong == GAP else wrong)
     return exercise.answer(text) if callable(exercise.answer) else exercise.answer
 
 
 class _Examination:
-    def __init__(self, course: Course, exercise: Exercise, text: str, file: str):
-        self.exercise, self.text, self.file = exercise, text, file
-        self.cut = exercise.cut
+    def __init__(self, course: Course, exercise: Exercise, loaded: Any):
+        self.exercise, self.cut, self.answer = exercise, exercise.cut, loaded
         self.cases = cases_of(exercise)
-        with _in_words(file, text):
-            self.answer = Trial(exercise, graft(self.cut, text, file), shown(exercise))
-        self.naming = Naming(course, exercise, self.answer)
+        self.naming = Naming(course, exercise, loaded)
 
     def passes(self) -> str:
         """What was checked, and how close it came. Raises Finding."""
@@ -100,48 +97,46 @@ class _Examination:
                 self.numbers(parts)
                 told = self.values(parts)
             except Finding as found:
-                raise self.naming.by_numbers(found, runs) from None
+                named = self.naming.by_odd_numbers if found.stage == "not a number" else self.naming.by_numbers
+                raise named(found, runs) from None
             self.chance()
         if self.exercise.in_model:
-            told += "\n" + self.whole_model() + "\n" + self.gradients()
-            self.dropout()
-        return "\n".join([told, *self.naming.remarks()])
+            told += "\n" + self.whole_model()
+        return "\n".join([told, self.gradients(), *self.dropout(), *self.naming.remarks()])
 
     def run(self, case: Case) -> Run:
-        own = self.exercise.by_hand or ((self.exercise.target.rpartition(".")[2],) if self.exercise.stub else ())
-        with _in_words(self.file, self.text, case), _Calls(own) as calls:
-            run = self.answer.run(case)
-        if calls.found:
-            raise Finding("not written", f"Your lines call PyTorch's {calls.found}; here it is to be written by hand.")
-        if run.error is not None:
-            self.raised(run, case)
-        return run
-
-    def raised(self, run: Run, case: Case) -> None:
         """What the source cannot go on with is better told by its axes than by what it made the source raise."""
-        assert run.error is not None
-        place = own_frame(run.error, self.file)
-        if place is not None and place[1] < BEHIND:
-            raise trouble(run.error, self.file, self.text, lab().axis_of(case.batch)) from run.error
-        made = self.answer.graft.made
-        lost = [name for name in self.cut.makes if made and name not in made[-1]]
-        if lost:
-            raise Finding("does not run", f"Your lines make no variable `{lost[0]}`, and the source goes on with it.")
-        for name, value in run.values.items():
-            parts_of(self.exercise, case, name, value, case.wanted[name])
-        where = f"Line {place[1] - BEHIND} of {self.cut.module.__name__}, which goes on with what you made," if place else "It"
-        raise Finding("does not run", f"{where} raised {type(run.error).__name__}: {run.error}.")
+        run: Run = self.answer.run(case)
+        if run.error is not None:
+            for name, value in run.values.items():
+                parts_of(self.exercise, case, name, value, case.wanted[name])
+            raise run.error
+        return run
 
     def kinds(self, runs: list[Run]) -> list[Part]:
         """Every part that was made, of the right kind."""
         parts: list[Part] = []
         for case, run in zip(self.cases, runs, strict=True):
+            self.nothing(case, run)
             for name, wanted in case.wanted.items():
                 if name not in run.values:
                     got = run.values.get(RESULT)
                     raise Finding("wrong kind", f"It returns {short(got)}; wanted {' and '.join(self.cut.returns)}.")
                 parts += [(case, *part) for part in parts_of(self.exercise, case, name, run.values[name], wanted)]
         return parts
+
+    def nothing(self, case: Case, run: Run) -> None:
+        """None, where a result was wanted."""
+        name = self.cut.returns[0] if len(self.cut.returns) == 1 else RESULT
+        wanted = case.wanted.get(name, ...)
+        if self.cut.after or run.values.get(name, ...) is not None or wanted is None:
+            return
+        what = " and ".join(quoted(one) for one in self.cut.returns) or a(wanted)
+        if self.answer.returns():
+            text = f"{self.cut.qualname} returned None; wanted {what}. Is a `return` missing on one of its ways?"
+        else:
+            text = f"{self.cut.qualname} has no `return` with a value, and so it returned None; wanted {what}."
+        raise Finding("wrong kind", text + which(self.exercise, case))
 
     def arguments(self, runs: list[Run]) -> None:
         for run in runs:
@@ -157,18 +152,8 @@ class _Examination:
             if isinstance(got, Tensor) and (odd := ~got.isfinite() & wanted.isfinite()).any():
                 what = "NaN, which is no number" if got[odd].isnan().any() else "infinite"
                 text = f"{quoted(name)}: {int(odd.sum()):,} of {got.numel():,} values {'is' if got.numel() == 1 else 'are'} {what}."
-                raise Finding("not a number", text + self.arises(case, got[odd]) + which(self.exercise, case))
-
-    def arises(self, case: Case, odd: Tensor) -> str:
-        """The first line that makes NaN, or, if that is what came out, something infinite."""
-        is_odd = Tensor.isnan if odd.isnan().any() else Tensor.isinf
-        with Tape(nn.Identity(), also=[self.answer.graft.function]) as tape:
-            self.answer.run(case)
-        for record in tape.records:
-            if not record.argument and record.line < BEHIND and is_odd(record.tensor).any():
-                line = self.text.splitlines()[record.line - 1].strip()
-                return f"\nThat begins in line {record.line}, with `{record.name}`:\n    {line}"
-        return ""
+                arises = self.answer.arises(case, bool(got[odd].isnan().any()))
+                raise Finding("not a number", text + arises + which(self.exercise, case))
 
     def values(self, parts: list[Part]) -> str:
         """How close they came. Raises Finding with the place."""
@@ -176,8 +161,7 @@ class _Examination:
         for case, name, got, wanted in parts:
             if not isinstance(wanted, Tensor):
                 if not same_object(got, wanted):
-                    text = f"{quoted(name)} is {short(got)}; wanted {short(wanted)}.{which(self.exercise, case)}"
-                    raise Finding("wrong numbers", text)
+                    raise Finding("wrong numbers", f"{contrast(name, got, wanted)}.{which(self.exercise, case)}")
                 continue
             axes, mask = axes_of(self.cut, case, name, wanted), case.batch.mask if case.batch else None
             if not close(got, wanted, axes, mask).all():
@@ -201,90 +185,130 @@ class _Examination:
         at = f"`{name}[{', '.join(str(int(number)) for number in index)}]`" if apart.dim() else ""
         spot = at
         if case.batch is not None:
-            tokens, labels = case.batch.tokens, lab().model.config.id2label
+            tokens, labels = case.batch.tokens, case.batch.model.config.id2label
             alone = extent(differs, axes, tokens)
             text += f", {alone}" if alone else ""
             words = place_in_words(place_of(apart, axes), tokens, labels)
             spot = f"{at}, {words}" if words else at
         text += f".\nMost at {spot}: yours" if spot else ". Yours"
-        text += f" is {got[index].item():.6g}, wanted {wanted[index].item():.6g}."
+        mine, theirs = digits(got[index].item(), wanted[index].item())
+        text += f" is {mine}, wanted {theirs}."
         if got.is_floating_point() and torch.allclose(got, wanted, rtol=1e-5, atol=1e-6):
             text += "\nThat little may be float32's rounding; a check computes in float64, and so should all of your lines."
         return text + which(self.exercise, case)
 
     def chance(self) -> None:
-        one, other = (self.answer.run(self.cases[0], seed).values for seed in (1, 2))
+        one, other, again = (self.answer.run(self.cases[0], seed).values for seed in (1, 2, 1))
+        if not alike(one, again, self.exercise, self.cases[0]):
+            why = "it may keep something from one call to the next, or draw by a chance of its own"
+            raise Finding("wrong numbers", f"Two runs on the same input and seed differ; {why}.")
         if not alike(one, other, self.exercise, self.cases[0]):
             raise Finding("wrong numbers", "Two runs on the same input differ: something in your lines is left to chance.")
 
     def whole_model(self) -> str:
         """The model with the answer in it, on the lab's sentences."""
-        batch, labels = lab().padded, lab().model.config.id2label
-        with torch.no_grad(), _in_words(self.file, self.text):
-            with real(self.exercise).in_model():
-                wanted = lab().classify(batch)
-            with self.answer.in_model():
-                got = lab().classify(batch)
-        for name in ("logits", "loss"):
-            mine, theirs = getattr(got, name), getattr(wanted, name)
-            if not close(mine, theirs).all():
+        labels = lab().model.config.id2label
+        wanted, got = real(self.exercise).classified(), self.answer.classified()
+        for name, theirs in wanted.items():
+            mine = got[name]
+            if not close(mine, theirs, same=SAME_IN_MODEL).all():
                 text = f"Each call alone is right, but in the whole model {name} is {short(mine)}; wanted {short(theirs)}."
                 raise Finding("whole model", text)
-        told = [f"The whole model with it, logits differing by {(got.logits - wanted.logits).abs().max():.1e} at most:"]
-        for text, row in zip(SENTENCES, got.logits.softmax(-1), strict=True):
+        apart = (got["logits"] - wanted["logits"]).abs().max()
+        told = [f"The whole model with it, logits differing by {apart:.1e} at most:"]
+        for text, row in zip(SENTENCES, got["logits"].softmax(-1), strict=True):
             told.append(f"    {labels[int(row.argmax())]} {row.max():.4f}  {text}")
         return "\n".join(told)
 
     def gradients(self) -> str:
-        """The gradient of every parameter, with the answer in the model."""
-        with _in_words(self.file, self.text):
-            mine = self.answer.gradients()
-        wanted = real(self.exercise).gradients()
-        steepest = max(one.abs().max().item() for one in wanted.values() if one is not None)
+        """The gradient of every parameter, with the answer in the model; or call by call, of its arguments too."""
+        compared, largest = set(), 0.0
+        for case in [None] if self.exercise.in_model else self.cases:
+            if case and not self.comparable(case):
+                return f"Gradients and dropout were not looked at: {self.not_comparable(case)}."
+            wanted = real(self.exercise).gradients(case)
+            reached = {name: one for name, one in wanted.items() if one is not None and one.any()}
+            if not reached:
+                continue
+            mine = self.answer.gradients(case)
+            compared |= set(reached)
+            largest = max(largest, self.slopes(mine, reached, case))
+        if not compared:
+            return "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor."
+        total = len(wanted) if self.exercise.in_model else len(compared)
+        what = "parameters" if self.exercise.in_model else "parameters and arguments"
+        return f"Gradients: all {total} {what} have theirs, differing by {largest:.1e} of the largest one at most."
+
+    def slopes(self, mine: dict[str, Tensor | None], wanted: dict[str, Tensor], case: Case | None) -> float:
+        """How far the gradients are from the real ones, as a part of the steepest. Raises Finding."""
+        steepest = max(one.abs().max().item() for one in wanted.values())
         worst, largest = "", 0.0
         for name, gradient in wanted.items():
             got = mine[name]
-            if gradient is not None and got is None:
-                text = f"The numbers are right, but {name} never received a gradient: nothing that you compute depends on it."
-                raise self.naming.by_gradients(mine, steepest, text)
-            if gradient is not None and got is not None:
-                apart = (got - gradient).abs().max().item() / steepest
-                worst, largest = (worst, largest) if apart <= largest else (name, apart)  # NaN too
-        if not largest <= SAME_GRADIENT:
-            text = f"The numbers are right, but the gradient of {worst} is not: something on its way to the loss was cut off."
-            raise self.naming.by_gradients(mine, steepest, text)
-        return f"Gradients: all {len(wanted)} parameters have theirs, differing by {largest:.1e} of the largest one at most."
+            apart = torch.inf if got is None else (got - gradient).abs().max().item() / steepest
+            if got is None or (not apart <= SAME_IN_MODEL and not got.any()):
+                never = "never received a gradient" if got is None else "received a gradient of 0 everywhere"
+                text = f"The numbers are right, but {name} {never}: nothing that you compute depends on it."
+                raise self.naming.by_gradients(mine, steepest, text, case)
+            if not apart <= largest:
+                worst, largest = name, apart if apart > largest else torch.inf  # NaN, which nothing is larger than
+        if not largest <= SAME_IN_MODEL:
+            text = (
+                f"The numbers are right, but the gradient of {worst} is not: it differs by {largest:.1e} of the largest gradient. "
+                "A part of it may be cut off (.detach(), .data, torch.no_grad()), or may have another slope."
+            )
+            raise self.naming.by_gradients(mine, steepest, text, case)
+        return largest
 
-    def dropout(self) -> None:
-        """Where the real lines drop something in training, the answer has to."""
+    def comparable(self, case: Case) -> bool:
+        """Whether the real function makes the same of a case; of a stub's target that is not always so."""
+        if callable(case.args):
+            return False
+        run = real(self.exercise).run(case)
+        return run.error is None and alike(run.values, case.wanted, self.exercise, case)
+
+    @staticmethod
+    def not_comparable(case: Case) -> str:
+        return "it trains a model itself" if callable(case.args) else "there are no real lines here to compare them with"
+
+    def dropout(self) -> list[str]:
+        """What is dropped in training, how often and at which rate. Raises Finding."""
         case = self.cases[0]
-        with torch.no_grad():
-            missing = sorted(real(self.exercise).varies(case) - self.answer.varies(case))
-            if missing:
+        if not self.comparable(case):
+            return []
+        mine = self.answer.training(case)
+        wanted = real(self.exercise).training(case)
+        if "error" in mine:
+            raise Finding("does not run", f"In training, it raised {mine['error']}.")
+        wrong = [name for name in wanted["levels"] if not same_chance(mine, wanted, name)]
+        none = [name for name in wrong if not mine["spreads"][name] and wanted["spreads"][name]]
+        undropped = [name for name in none if name not in mine["varies"]]
+        shown = [name for name in undropped if name_in(name) in self.cut.returns[1:]]
+        by_hand = [name for name in none if name in mine["varies"] and same_level(mine, wanted, name)]
+        drops = self.drops(wanted, case)
+        if left := [name for name in wrong if name not in (*shown, *by_hand)]:
+            text = f"The numbers are right, but in training you drop {self.drops(mine, case)}; the real lines drop {drops}."
+            if mine["dropped"] == wanted["dropped"]:
+                text += " The place may be another."
+            if missing := [name for name in left if name in undropped]:
                 text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
-                raise self.naming.by_dropout(case, text)
+            raise self.naming.by_dropout(case, mine, text)
+        for name in dict.fromkeys(map(name_in, shown)):
+            self.naming.add(
+                f"A remark: in training, the real lines hand out `{name}` as dropout left it, and yours is handed out undropped. "
+                "What is computed from it is right."
+            )
+        if by_hand:
+            self.naming.add(
+                f"Your own lines draw what is dropped of {quoted(by_hand[0])}: how the rest is scaled was compared, "
+                "place and rate were not."
+            )
+        told = [f"Dropout, in training: place, count and rate are those of the real lines, which drop {drops}."]
+        return told if wanted["dropped"] and not by_hand else []
 
-
-class _Calls(TorchFunctionMode):
-    """Notes whether one of these operations of PyTorch's is called."""
-
-    def __init__(self, names: tuple[str, ...]):
-        super().__init__()
-        self.names, self.found = names, ""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self.names:
-            self.found = func.__name__
-        return func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def _in_words(file: str, text: str, case: Case | None = None, seconds: int = SECONDS) -> Iterator[None]:
-    """Whatever is raised within becomes a Finding, and so does what takes too long."""
-    try:
-        with time_limit(seconds):
-            yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise trouble(error, file, text, lab().axis_of(case.batch if case else None)) from error
+    def drops(self, training: dict[str, Any], case: Case) -> str:
+        """Which tensors dropout was called with, by their axes, how often and at which rate."""
+        axes = lab().axis_of(case.batch)
+        counts = Counter((shape_in_words(shape, axis_names(shape, axes)), p) for shape, p in training["dropped"])
+        told = [f"{shape} with p = {p:g}{f', {count} times' if count > 1 else ''}" for (shape, p), count in counts.items()]
+        return "; ".join(told) or "nothing by self.dropout or F.dropout"

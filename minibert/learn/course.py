@@ -141,7 +141,7 @@ def layer_norm(input: Tensor, normalized_shape: tuple[int, ...], weight: Tensor,
     """
 ''',
         cases=cases.rows_to_normalise,
-        by_hand=("layer_norm", "native_layer_norm", "group_norm", "batch_norm", "instance_norm"),
+        by_hand=("layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm"),
     ),
     Exercise(
         "splitting-heads",
@@ -229,7 +229,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
     """
 ''',
         cases=cases.scores,
-        by_hand=("softmax", "log_softmax", "softmin", "logsumexp"),
+        by_hand=("softmax", "softmin", "logsumexp", "scaled_dot_product"),
     ),
     Exercise(
         "weighted-sum",
@@ -306,7 +306,6 @@ def gelu(input: Tensor) -> Tensor:
     """
 ''',
         cases=cases.numbers,
-        by_hand=("gelu", "silu", "hardswish"),
     ),
     Exercise(
         "feed-forward",
@@ -428,7 +427,7 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
     """
 ''',
         cases=cases.targets,
-        by_hand=("cross_entropy", "nll_loss"),
+        by_hand=("cross_entropy", "nll_loss", "kl_div"),
     ),
     Exercise(
         "training-steps",
@@ -442,9 +441,10 @@ def cross_entropy(input: Tensor, target: Tensor) -> Tensor:
             each as it was before its own step.
 
             model(**inputs, labels=labels).loss is the loss. What happens to gradients that nobody resets?
+            Nothing else is asked for: no clipping of gradients, no schedule.
         """,
         hints=(
-            "optimizer.zero_grad(), loss.backward(), optimizer.step(): the loss has to be computed between the first and second.",
+            "loss.backward() needs the loss, optimizer.step() needs its gradients. zero_grad() comes anywhere but between.",
             "loss.item() is the loss as a plain number.",
         ),
         stub='''

@@ -21,6 +21,7 @@ from typing import Any
 from .bench import Case
 from .bugs import Mistake
 from .cut import Cut
+from .graft import arguments
 
 NAME = re.compile("[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -38,12 +39,15 @@ class Exercise:
     shows         what is compared at the end of the gap, as expressions in its variables, such as "scores.softmax(-1)";
                   by default the variables that the source goes on with
     stub          signature and docstring, for a target that has no lines here to be cut from
-    by_hand       operations of PyTorch that an answer may not call; by default the target's own, where there is a stub
+    by_hand       operations of PyTorch that an answer may not call under any of their names; see guard.forbidden for the default
     cases         calls to try it on, beside those that the model makes of the target; `wanted` of a Case may be left out
     in_model      whether the model calls the target
     answer        what `solution` says where there are no real lines to show; or a function that says it of a student's file
     page, judge   instead of a gap: what stands in the file below the question, and who says what is wrong with the names that
-                  the file defines and its text: a sentence, or None
+                  the file defines and its text: a sentence, or None. The judge gets data, and functions that take and return
+                  data, since the file runs in another process; of other objects, only the type's name and the repr
+    body          right lines, for `try` alone, where the source has none to be cut out: for a stub's gap; or lines that, at the
+                  end of the page, give its answer
     """
 
     name: str
@@ -64,10 +68,19 @@ class Exercise:
     answer: str | Callable[[str], str] = ""
     page: Callable[[], str] | None = None
     judge: Callable[[dict[str, Any], str], str | None] | None = None
+    body: str = ""
 
     @functools.cached_property
     def cut(self) -> Cut:
         return Cut(self.target, self.first, self.last, self.stub)
+
+    def has_the_gap_of(self, other: "Exercise") -> bool:
+        """Whether the same lines fit both, as those of an exercise and its copy under another name do."""
+        if self.judge or other.judge or (self.target, bool(self.stub)) != (other.target, bool(other.stub)):
+            return False
+        if self.stub:
+            return arguments(self.cut.function) == arguments(other.cut.function)
+        return self.cut.solution == other.cut.solution
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,8 @@ class Course:
         """Those that can be made in the gap of an exercise; of two that make the same lines, the later one."""
         if exercise.judge:
             return []
-        found = [one for one in self.mistakes if one.exercise == exercise.name or _lies_in(one, exercise)]
+        homes = {one.name for one in self.exercises if one.name == exercise.name or one.has_the_gap_of(exercise)}
+        found = [one for one in self.mistakes if one.exercise in homes or _lies_in(one, exercise)]
         return list({self.lines(one, exercise): one for one in found}.values())
 
     def lines(self, mistake: Mistake, exercise: Exercise) -> str:

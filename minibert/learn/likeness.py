@@ -8,6 +8,7 @@ from torch import Tensor
 from .promises import Axes
 
 SAME = 1e-9  # float64 rounds at 1e-16, six blocks make 1e-13 of it; the smallest mistake that matters makes 1e-5
+SAME_IN_MODEL = 1e3 * SAME  # of the model's outputs, and of the steepest gradient: six blocks, each off by SAME, make 60 times SAME
 
 
 def differences(
@@ -29,10 +30,10 @@ def differences(
     return apart
 
 
-def close(ours: Tensor, theirs: Tensor, axes: Axes = (), mask: Tensor | None = None) -> Tensor:
+def close(ours: Tensor, theirs: Tensor, axes: Axes = (), mask: Tensor | None = None, same: float = SAME) -> Tensor:
     """For each number of two tensors of one shape, whether it is the same but for the rounding of float64."""
     apart = differences(ours, theirs, axes, mask)
-    return (apart == 0) | apart.isfinite() & (apart <= SAME * (1 + theirs.double().abs()))
+    return (apart == 0) | apart.isfinite() & (apart <= same * (1 + theirs.double().abs()))
 
 
 def place_of(apart: Tensor, axes: Axes) -> dict[str, int]:

@@ -8,6 +8,7 @@ import ast
 import importlib
 import inspect
 import tempfile
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -45,11 +46,12 @@ def rehearse(
     planted: dict[Path, Mistake | None] = {}
     with tempfile.TemporaryDirectory() as folder:
         for exercise in exercises:
-            bodies: list[tuple[Mistake | None, str]] = [] if exercise.stub or exercise.judge else [(None, exercise.cut.solution)]
+            bodies: list[tuple[Mistake | None, str]] = [(None, right)] if (right := real_lines(exercise)) else []
             bodies += [(one, known.lines(one, exercise)) for one in known.mistakes_in(exercise) if one in chosen]
             for mistake, body in bodies:
                 file = Path(folder) / f"{len(jobs)}.py"
-                file.write_text(fill(exercise.cut, body), encoding="utf-8")
+                page = f"{exercise.page()}\n\n{textwrap.dedent(body)}\n" if exercise.page else fill(exercise.cut, body)
+                file.write_text(page, encoding="utf-8")
                 planted[file] = mistake
                 jobs.append(Job(exercise, file, known.file))
         for result in check_all(jobs, at_once):
@@ -57,6 +59,11 @@ def rehearse(
             name = mistake.name if mistake else "the real lines"
             remarked = mistake and report.passed and repr(name) in report.text  # no number shows it, but a remark says so
             yield report.exercise, name, report.stage, name if remarked else report.mistake
+
+
+def real_lines(exercise: Exercise) -> str:
+    """Right lines for an exercise; "" where the source has none and it brings none."""
+    return exercise.body if exercise.stub or exercise.judge else exercise.cut.solution
 
 
 def _wrong_with(exercise: Exercise, known: Course) -> str:
@@ -68,6 +75,8 @@ def _wrong_with(exercise: Exercise, known: Course) -> str:
         return f"difficulty is {exercise.difficulty!r}; wanted 1, 2 or 3."
     if lost := set(exercise.needs) - {one.name for one in known.exercises}:
         return f"it needs {sorted(lost)[0]!r}, and there is no such exercise."
+    if not isinstance(exercise.body, str):
+        return f"body is a {type(exercise.body).__name__}; wanted a string of lines."
     if exercise.judge:
         return "" if exercise.page else "it has a judge and no page; wanted both."
     if exercise.cases is not None and not callable(exercise.cases):
@@ -80,11 +89,17 @@ def _wrong_with(exercise: Exercise, known: Course) -> str:
                 return "its stub has no docstring; wanted a def with a docstring, and no body."
         elif not exercise.cut.missing:
             return "its gap is empty; wanted at least one statement in it."
+        elif exercise.body:
+            return "it has a body, and the source has its lines already; wanted a body with a stub alone."
         with_gap(exercise.cut)
     except LookupError as error:
         return str(error)
     except (SyntaxError, StopIteration, OSError, TypeError) as error:
         return f"its stub cannot be used ({error}); wanted a def with a docstring, and no body." if exercise.stub else str(error)
+    try:
+        ast.parse(fill(exercise.cut, exercise.body or "pass"))
+    except SyntaxError as error:
+        return f"its body cannot be used ({error})."
     try:
         cases = cases_of(exercise)
         if exercise.in_model and not any(case.batch for case in cases):

@@ -49,7 +49,7 @@ def judge_the_line(namespace: dict[str, Any], text: str) -> str | None:
         return GAP
     wrong = wrong_lines(PUZZLES[number], text)
     if not wrong:
-        return "The mistake is no longer in the file; wanted LINE alone changed, and the rest as it was handed out."
+        return f"The line of puzzle {number} is not in the file: it was changed, or PUZZLE was. Wanted LINE alone changed."
     if type(line) is not int or not 1 <= line <= len(text.splitlines()):
         return f"LINE is {line!r}; wanted the number of a line, counted in this file."
     return None if line in wrong else f"It is not line {line}. {_clue(PUZZLES[number])}"
@@ -160,6 +160,8 @@ def scores() -> Tensor:
 
 
 def judge_the_scores(namespace: dict[str, Any], text: str) -> str | None:
+    if not callable(namespace.get("scores")):
+        return "The file has no function scores(); wanted it as it was handed out, which `reset` brings back."
     found = namespace["scores"]()
     if not isinstance(found, Tensor) or tuple(found.shape) != (4,):
         return f"scores() gives {tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__}; wanted a tensor (4)."

@@ -1,19 +1,30 @@
-"""Runs a check in a process of its own, so that an endless loop, an exit, a giant allocation or a crash ends in a sentence.
+"""Runs a check in two processes of its own: one runs the student's lines, the other one judges what they make.
 
-It keeps accidents away, not attacks: a student's lines may still read and write what whoever checks them may.
+    check  --  judge: check.examine  --  answer: the student's lines
+               a report                  data, see wire.py
+
+An endless loop, an exit, a giant allocation or a crash ends in a sentence. And no answer can write its own mark: what it does to
+Python, to PyTorch or to this package, it does in its own process, which sends numbers; whether they are right is found in the other
+one, which never runs a line of it, and whose report it has no way to.
+
+It can still make the right numbers in a way that the exercise does not ask for, such as by a call of the real function, and hide
+from the guard in its process that it does. And its lines may read and write what whoever checks them may, so that one who attacks
+the judge's process or its files through the system is not kept off: for that, run a check as a user who has nothing to lose.
 """
 
 import contextlib
 import json
+import mmap
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -24,6 +35,7 @@ from ..tokenizer import printable
 from .check import Report, examine
 from .exercises import Exercise, course
 from .trial import cases_of
+from .wire import ROOM, Remote, serve
 
 WAIT = 60  # seconds from the start of a check to its answer, should nothing else stop it; most take one
 MEMORY = 4 * 2**30  # bytes that an answer may take beyond what a check has anyway
@@ -40,6 +52,10 @@ class Job:
     file: Path
     course_file: str | None = None
 
+    def __reduce__(self) -> Any:
+        """By name, for a process that starts from nothing."""
+        return _job, (self.exercise.name, self.file, self.course_file)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -50,13 +66,17 @@ class Result:
     printed: str
 
 
+def _job(name: str, file: Path, course_file: str | None) -> Job:
+    return Job(course(course_file).find(name), file, course_file)
+
+
 def check(job: Job) -> Result:
     """Checks one answer."""
     return next(check_all([job], 1))
 
 
 def check_all(jobs: Iterable[Job], at_once: int) -> Iterator[Result]:
-    """Checks answers, each in a process of its own, and gives the results out as they come."""
+    """Checks answers, each in processes of its own, and gives the results out as they come."""
     running: list[_Child] = []
     waiting = iter(jobs)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,13 +86,14 @@ def check_all(jobs: Iterable[Job], at_once: int) -> Iterator[Result]:
                     running.append(_Child(job, Path(folder) / str(time.monotonic_ns()) / "printed"))
                 if not running:
                     return
-                wait([child.process.sentinel for child in running], max(0.0, min(child.left for child in running)))
-                for child in [child for child in running if not child.process.is_alive() or child.left <= 0]:
+                wait([child.judge.sentinel for child in running], max(0.0, min(child.left for child in running)))
+                for child in [child for child in running if not child.judge.is_alive() or child.left <= 0]:
                     running.remove(child)
                     yield child.result()
         finally:
             for child in running:
                 child.kill()
+                child.printed.close()
 
 
 class _Child:
@@ -83,14 +104,21 @@ class _Child:
         sys.stderr.flush()
         printed.parent.mkdir(exist_ok=True)
         printed.touch()
-        self.job, self.printed = job, printed
+        self.job, self.printed = job, printed.open(encoding="utf-8", errors="replace")  # now, since it may be another file later
+        own = job.course_file and str(Path(job.course_file).resolve())
+        resolved = replace(job, file=job.file.resolve(), course_file=own)
         # Elsewhere a forked process may not go on with the system's own libraries, and a new one starts from nothing.
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        forks = sys.platform == "linux"
+        context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+        room = mmap.mmap(-1, ROOM) if forks else None
+        ours, theirs = context.Pipe()
+        self.answer = context.Process(target=_answer, args=(resolved, printed, theirs, room), daemon=True)
+        self.answer.start()
+        theirs.close()
         self.reader, writer = context.Pipe(duplex=False)
-        file, own = str(job.file.resolve()), job.course_file and str(Path(job.course_file).resolve())
-        arguments = (job.exercise.name, file, own, str(printed), writer)
-        self.process = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]
-        self.process.start()
+        self.judge = context.Process(target=_judge, args=(resolved, printed, ours, room, writer), daemon=True)
+        self.judge.start()
+        ours.close()
         writer.close()
         self.started = time.monotonic()
 
@@ -99,35 +127,63 @@ class _Child:
         return self.started + WAIT - time.monotonic()
 
     def result(self) -> Result:
-        late = self.process.is_alive()
-        self.kill()
-        answer = b""
-        with contextlib.suppress(EOFError, OSError):
+        late, report = self.judge.is_alive(), None
+        with contextlib.suppress(EOFError, OSError, ValueError, TypeError):
             if self.reader.poll():
-                answer = self.reader.recv_bytes(2**20)
+                report = Report(**json.loads(self.reader.recv_bytes(2**20)))
         self.reader.close()
-        try:
-            report = Report(**json.loads(answer))
-        except (ValueError, TypeError):
-            report = Report(self.job.exercise.name, "does not answer", _silence(late, self.process.exitcode))
-        return Result(self.job, report, _shown(self.printed))
+        if not late and report is None:
+            self._let_end()
+        silent = self.answer.is_alive()
+        self.kill()
+        if report is None:
+            report = Report(self.job.exercise.name, "does not answer", _silence(late, silent, self.answer.exitcode))
+        with self.printed:
+            return Result(self.job, report, _shown(self.printed.read()))
+
+    def _let_end(self) -> None:
+        """An answer that is silent may be about to end, with a status that says more."""
+        until = time.monotonic() + 1
+        while self.answer.is_alive() and time.monotonic() < until:
+            time.sleep(0.01)
 
     def kill(self) -> None:
-        """The process and all that it started."""
-        with contextlib.suppress(OSError, AttributeError):  # nobody of its group is left; or a system has no groups
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
-        self.process.join()
+        """Both processes and all that they started."""
+        for process in (self.answer, self.judge):
+            with contextlib.suppress(OSError, AttributeError):  # nobody of its group is left; or a system has no groups
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.join()
 
 
-def _work(name: str, file: str, course_file: str | None, printed: str, writer: Connection) -> None:
-    """What the new process does."""
+def _answer(job: Job, printed: Path, connection: Connection, room: mmap.mmap | None) -> None:
+    """What the process of the student's lines does."""
+    if room is not None:  # a forked process has all that was open
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in map(int, os.listdir("/dev/fd")):
+            if number > 2 and number not in (connection.fileno(), nothing):
+                os.dup2(nothing, number, inheritable=False)
+    _settle(printed)
+    sys.path.insert(0, str(job.file.parent))  # so that it may import its neighbours, as when it is run
+    serve(connection, job.exercise, str(job.file), room)
+
+
+def _judge(job: Job, printed: Path, connection: Connection, room: mmap.mmap | None, writer: Connection) -> None:
+    """What the process does that judges them."""
+    _settle(printed)
+    remote = Remote(connection, job.exercise, room)
+    report = _examined(job, remote)
+    if not remote.ended:
+        writer.send_bytes(json.dumps(asdict(report)).encode())
+
+
+def _settle(printed: Path) -> None:
+    """What both have in common."""
     if hasattr(os, "setsid"):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever waits, who ends this then
-    os.chdir(Path(printed).parent)  # what it writes by a name alone is thrown away
-    sys.path.insert(0, str(Path(file).parent))  # so that it may import its neighbours, as when it is run
-    output = os.open(printed, os.O_WRONLY)
+    os.chdir(printed.parent)  # what it writes by a name alone is thrown away
+    output = os.open(printed, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(output, stream)
     sys.stdout = sys.stderr = open(output, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
@@ -135,20 +191,23 @@ def _work(name: str, file: str, course_file: str | None, printed: str, writer: C
     _limit()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)  # so that a tensor made by a student's lines fits to the others
-    report = _examined(name, file, course_file)
-    writer.send_bytes(json.dumps(asdict(report)).encode())
+    torch.manual_seed(0)  # so that calls which an instructor draws by chance are the same in both
+    random.seed(0)
 
 
-def _examined(name: str, file: str, course_file: str | None) -> Report:
-    known = course(course_file)
+def _examined(job: Job, remote: Remote) -> Report:
+    def load(exercise: Exercise, text: str, file: str) -> Remote:
+        remote.load(text)
+        return remote
+
+    name = job.exercise.name
     try:
-        return examine(known, known.find(name), Path(file).read_text(encoding="utf-8-sig"), file)
+        text = job.file.read_text(encoding="utf-8-sig")
+        return examine(course(job.course_file), job.exercise, text, str(job.file), load)
     except UnicodeDecodeError as error:
         return Report(name, "does not run", f"The file is not UTF-8 (byte {error.start + 1}); save it as UTF-8 text.")
     except OSError as error:
         return Report(name, "does not run", f"The file cannot be read ({error.strerror}).")
-    except KeyboardInterrupt:
-        return Report(name, "does not answer", "Your lines raise KeyboardInterrupt, which is for Ctrl-C alone.")
     except Exception as error:
         traceback.print_exc()
         return Report(name, "does not answer", f"The check itself failed, and not your lines: {type(error).__name__}: {error}")
@@ -170,18 +229,20 @@ def _limit() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def _silence(late: bool, status: int | None) -> str:
+def _silence(late: bool, silent: bool, status: int | None) -> str:
     """Why a check has no answer."""
     if late:
         return f"There was no answer after {WAIT} seconds, and so it was stopped."
+    if silent:
+        return "Your lines closed what a check hears them by."
     if status is not None and status < 0:
         return f"Your lines made Python crash ({signal.Signals(-status).name})."
     return f"Your lines ended the program, with status {status}, before the check was done."
 
 
-def _shown(file: Path) -> str:
+def _shown(printed: str) -> str:
     """The first lines of what was printed, each once, with nothing in them that a terminal would obey."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = printed.splitlines()
     once = list(dict.fromkeys(lines))  # the lines run many times
     shown = [printable(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…") for line in once[:SHOWN]]
     if len(lines) > len(shown):

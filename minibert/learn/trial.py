@@ -3,6 +3,7 @@
 import functools
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -11,17 +12,17 @@ from torch import Tensor, nn
 from .bench import Case, Values, copied, lab, recorded
 from .bugs import Mistake
 from .cut import Cut, resolve
+from .draw import LikeliestDraw
 from .exercises import Course, Exercise
 from .graft import Graft, arguments, graft, grafted
 from .handout import fill
-from .likeness import close
+from .likeness import close, differences
 from .places import name_in
 from .promises import Axes
 from .tape import items, leaves
 
 ROUNDING = 1e-6  # of a Python float, which may have been computed in float32
 RESULT = "result"  # what a function returns, where the source has no name for it
-SAME_GRADIENT = 1e-9  # of the steepest
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,24 @@ class Trial:
     graft: Graft
     shows: tuple[str, ...]
 
-    def run(self, case: Case, seed: int = 0) -> Run:
-        """Calls it on copies of a case's arguments; under one seed, dropout that is left on drops the same everywhere."""
+    def run(self, case: Case, seed: int = 0, inputs: dict[str, Tensor] | None = None) -> Run:
+        """Calls it on copies of a case's arguments; under one seed, dropout that is left on drops the same everywhere.
+
+        inputs   is filled with the arguments that can have a gradient, by name, and gradients are kept; None keeps none
+        """
         trains = callable(case.args)
         given = case.args() if callable(case.args) else case.args
         args, kwargs = (given, {}) if trains else copied((given, case.kwargs))
+        names = [*arguments(self.exercise.cut.function), *case.kwargs]
+        if inputs is not None:
+            args = tuple(_watched(value, name, inputs) for name, value in zip_longest(names[: len(args)], args))
+            kwargs = {name: _watched(value, name, inputs) for name, value in kwargs.items()}
         torch.manual_seed(seed)
         self.graft.made.clear()
         values: Values = {}
         result, error = None, None
         try:
-            with torch.set_grad_enabled(trains), self._with_helpers():
+            with torch.set_grad_enabled(trains or inputs is not None), self._with_helpers():
                 result = self.function(*args, **kwargs)
         except Exception as raised:
             error = raised
@@ -74,10 +82,22 @@ class Trial:
                 if name not in otherwise:  # these are compared in another way
                     values[f"{name} (returned)" if name in values else name] = value
             values |= case.after(args) if case.after else {}
-        names = [*arguments(self.exercise.cut.function), *case.kwargs]
         before, after = [*given, *case.kwargs.values()], [*args, *kwargs.values()]
         changed = (name for name, one, other in zip(names, before, after, strict=False) if not _unchanged(one, other))
         return Run(values, error, tuple(changed))
+
+    def with_lowest(self, case: Case) -> Values:
+        """What is compared at the end of the gap, had it made the lowest finite number wherever it made -inf."""
+        self.run(case)
+        made: Values = {}
+        for name, value in (self.graft.made or [made])[-1].items():
+            finite = isinstance(value, Tensor) and value.is_floating_point()
+            made[name] = value.clamp(min=torch.finfo(value.dtype).min) if finite else value
+        return {expression: _evaluated(expression, made) for expression in self.shows if name_in(expression) in made}
+
+    def returns(self) -> bool:
+        """Whether there is a `return` with a value in it."""
+        return self.graft.returns
 
     def function(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself; one that is written for a stub takes fewer arguments than PyTorch's, and gets no more."""
@@ -95,27 +115,67 @@ class Trial:
         """What its class has besides is needed for a call of its own too."""
         return self.in_model() if self.graft.helpers else nullcontext()
 
-    def gradients(self) -> dict[str, Tensor | None]:
-        """The gradient of the loss for each parameter, None where the loss does not reach it."""
-        names, parameters = zip(*lab().model.named_parameters(), strict=True)
-        torch.manual_seed(0)
-        with torch.enable_grad(), self.in_model():
-            loss = lab().classify(lab().padded).loss
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        return dict(zip(names, found, strict=True))
+    def made(self, case: Case) -> Values:
+        """Its variables at the end of the gap."""
+        names = tuple(self.exercise.cut.makes)
+        values = replace(self, shows=names).run(case).values
+        return {name: values[name] for name in names}
 
-    def varies(self, case: Case) -> set[str]:
-        """What comes out otherwise under another seed, in training: what it drops something of itself."""
+    def classified(self) -> dict[str, Tensor]:
+        """What the model with it in says of the lab's padded sentences: the logits (batch, labels), and the loss."""
+        with torch.no_grad(), self.in_model():
+            said = lab().classify(lab().padded)
+        return {"logits": said.logits, "loss": said.loss}
+
+    def gradients(self, case: Case | None = None) -> dict[str, Tensor | None]:
+        """The gradient of the whole model's loss for each parameter, None where the loss does not depend on it.
+
+        case   instead of the model: the gradient of a fixed weighted sum of what it makes of a case, for each parameter of the
+               module that is called and each floating-point tensor that it is given
+        """
+        torch.manual_seed(0)
+        with torch.enable_grad():
+            if case is None:
+                sources: dict[str, Tensor] = {**dict(lab().model.named_parameters())}
+                with self.in_model():
+                    total = lab().classify(lab().padded).loss
+            else:
+                sources = {name: one for name, one in called_module(case).named_parameters() if one.requires_grad}
+                total = sum(_levels(self.run(case, inputs=sources).values, self.exercise, case).values(), torch.zeros(()))
+            if not total.requires_grad:
+                return dict.fromkeys(sources)
+            found = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
+        return dict(zip(sources, found, strict=True))
+
+    def training(self, case: Case) -> dict[str, Any]:
+        """What it makes of a case in training, where dropout is on.
+
+        Returns levels and spreads, see draw.py, by the name of what it makes, and sizes, to compare levels by; dropped, shape and p
+        of each call of dropout; varies, the names of what comes out otherwise under another seed; or, where it raises, error.
+        """
         called = called_module(case)
         own = [called, *(module for module in called.children() if isinstance(module, nn.Dropout))]
+        before = [module.training for module in own]
         for module in own:
             module.training = True  # of this module alone; train() would reach all that are in it
         try:
-            one, other = self.run(case, seed=1).values, self.run(case, seed=2).values
+            with LikeliestDraw() as draw, torch.enable_grad():
+                run = self.run(case, inputs={})
+                levels = _levels(run.values, self.exercise, case)
+            sizes = _levels(run.values, self.exercise, case, size=True)
+            one, other = (self.run(case, seed).values for seed in (1, 2))
         finally:
-            for module in own:
-                module.training = False
-        return {name for name in one if not alike({name: one[name]}, {name: other.get(name)}, self.exercise, case)}
+            for module, was in zip(own, before, strict=True):
+                module.training = was
+        if run.error is not None:
+            return {"error": f"{type(run.error).__name__}: {run.error}"}
+        varies = [name for name in one if not alike({name: one[name]}, {name: other.get(name)}, self.exercise, case)]
+        spreads = {name: draw.spread(level) for name, level in levels.items()}
+        return {
+            "levels": {name: level.item() for name, level in levels.items()}, "spreads": spreads,
+            "sizes": {name: size.item() for name, size in sizes.items()}, "dropped": draw.dropped,
+            "varies": varies,
+        }  # fmt: skip
 
 
 def real(exercise: Exercise) -> Trial:
@@ -199,6 +259,31 @@ def same_object(one: Any, other: Any) -> bool:
         return bool(one == other)
     names = [[name for name, _ in found] for found in inside]
     return names[0] == names[1] and all(same_object(a, b) for (_, a), (_, b) in zip(*inside, strict=True))
+
+
+def _levels(values: Values, exercise: Exercise, case: Case, size: bool = False) -> dict[str, Tensor]:
+    """A fixed weighted sum of each value, () each; numbers at padding have no weight, since they mean nothing.
+
+    size   without the signs, so that nothing cancels out, and with 1 added to each number
+    """
+    levels: dict[str, Tensor] = {}
+    for name, value in values.items():
+        for part, tensor in leaves(value):
+            if tensor.is_floating_point():
+                weights = torch.rand(tensor.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+                axes, mask = axes_of(exercise.cut, case, name + part, tensor), case.batch.mask if case.batch else None
+                weights = differences(weights, torch.zeros_like(weights), axes, mask)
+                level = ((1 + tensor.abs() if size else tensor).where(weights > 0, 0) * weights).sum()
+                levels[name] = levels[name] + level if name in levels else level
+    return levels
+
+
+def _watched(value: Any, name: str, inputs: dict[str, Tensor]) -> Any:
+    """A floating-point tensor becomes one that can have a gradient and be changed in place."""
+    if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or not value.is_floating_point():
+        return value
+    inputs[name] = value.requires_grad_()
+    return inputs[name].clone()
 
 
 def _evaluated(expression: str, variables: Values) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import inspect
 import re
 import signal
 import threading
@@ -93,14 +94,17 @@ def trouble(error: BaseException, file: str, text: str, axis_of: Mapping[int, st
     if isinstance(error, SystemExit):
         return Finding("does not answer", f"Line {line} ends the program, so nothing could be checked.{at}")
     if isinstance(error, RecursionError):
-        return Finding("does not run", f"Line {line} calls itself without an end.{at}")
+        text = f"Line {line} goes too deep into calls (RecursionError); does it call itself without an end?{at}"
+        return Finding("does not run", text)
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return Finding("does not answer", f"Line {line} prints or writes more than a check has room for.{at}")
     asked = ALLOCATION.search(str(error))
     if asked or isinstance(error, MemoryError):
         much = f"{int(asked[1]) / 1e9:,.0f} GB of memory, more" if asked else "more memory"
         return Finding("does not answer", f"Line {line} asks for {much} than a check has to give.{at}")
-    return Finding("does not run", f"Line {line} raised {_described(error)}{at}{_shapes(source, frame, axis_of)}")
+    outside = isinstance(error, NameError) and not frame.f_code.co_flags & inspect.CO_OPTIMIZED  # which each function's code has
+    where = "\nThat line stands outside of any function, and the names of one are not known there." if outside else ""
+    return Finding("does not run", f"Line {line} raised {_described(error)}{at}{where or _shapes(source, frame, axis_of)}")
 
 
 def _shapes(source: str, frame: FrameType, axis_of: Mapping[int, str]) -> str:

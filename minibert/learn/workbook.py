@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,22 @@ class Workbook:
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"{folder} is a file; wanted a folder for the exercises.")
         self.course_file = course_file
+
+    @cached_property
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """By exercise: how many hints were given, and the hash of the file that passed. Read only when it is needed."""
+        file = self.folder / NOTES
         try:
-            notes = json.loads((self.folder / NOTES).read_text(encoding="utf-8"))
+            notes = json.loads(file.read_text(encoding="utf-8"))
+            for known in notes.values():
+                int(known.get("hints", 0))
         except FileNotFoundError:
-            notes = {}
-        except ValueError as error:
-            raise ValueError(f"{self.folder / NOTES} is damaged ({error}); remove it, and hints begin anew.") from error
-        self.notes: dict[str, dict[str, Any]] = notes if isinstance(notes, dict) else {}
+            return {}
+        except OSError as error:
+            raise OSError(f"{file} cannot be read ({error.strerror}).") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file} is damaged ({error}); remove it, and hints begin anew.") from error
+        return notes  # type: ignore[no-any-return]
 
     @staticmethod
     def file_in(folder: Path, exercise: Exercise) -> Path:
@@ -69,10 +79,18 @@ class Workbook:
                 if not (path := file.with_name(f"{file.stem}.old{number}.py")).exists()
             )  # fmt: skip
             file.rename(kept)
-        self.notes.pop(exercise.name, None)
-        self._write()
-        self.start(exercise)
+        try:
+            self.start(exercise)
+        except OSError:
+            if kept:
+                kept.rename(file)
+            raise
         return kept
+
+    def forget(self, exercise: Exercise) -> None:
+        """No hint was given, and nothing has passed."""
+        if self.notes.pop(exercise.name, None) is not None:
+            self._write()
 
     def status(self, exercise: Exercise) -> str:
         """ "done", "done, changed since", "started" or "". """
@@ -84,21 +102,25 @@ class Workbook:
             return "started"
         return "done" if passed == _hash(file) else "done, changed since"
 
-    def note(self, exercise: Exercise, passed: bool) -> None:
-        """Remembers that the file, as it is now, passed; what was passed once stays so."""
-        if passed:
-            self.notes.setdefault(exercise.name, {})["passed"] = _hash(self.file(exercise))
-            self._write()
-
-    def hint(self, exercise: Exercise) -> str:
-        """The next hint; after the last one, that one again."""
-        hints = hints_of(exercise)
-        known = self.notes.setdefault(exercise.name, {})
-        number = min(int(known.get("hints", 0)), len(hints) - 1)
-        known["hints"] = number + 1
+    def note(self, exercise: Exercise) -> None:
+        """Remembers that the file, as it is now, passed."""
+        self.notes.setdefault(exercise.name, {})["passed"] = _hash(self.file(exercise))
         self._write()
-        more = f"\nThat is the last one; `{self.command('solution', exercise)}` shows the real lines."
+
+    def hint(self, exercise: Exercise, number: int) -> str:
+        """A hint, counted from 0; behind the last one, that one again."""
+        hints = hints_of(exercise)
+        number = min(number, len(hints) - 1)
+        more = f"\nThat is the last one; `{self.command('solution', exercise)} --yes` shows the real lines."
         return f"Hint {number + 1} of {len(hints)}: {hints[number]}{more if number + 1 == len(hints) else ''}"
+
+    def hints_given(self, exercise: Exercise) -> int:
+        return int(self.notes.get(exercise.name, {}).get("hints", 0))
+
+    def note_hint(self, exercise: Exercise) -> None:
+        """Remembers that one more was given."""
+        self.notes.setdefault(exercise.name, {})["hints"] = min(self.hints_given(exercise) + 1, len(hints_of(exercise)))
+        self._write()
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
