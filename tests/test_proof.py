@@ -39,7 +39,7 @@ EXERCISES = {
     "cases that raise": ({"cases": lambda: 1 / 0}, "its cases cannot be used (ZeroDivisionError: division by zero)"),
     "a body beside the real lines": ({"body": "pooled = first"}, "it has a body, and the source has its lines already"),
     "a broken body": (
-        {"target": "torch.nn.functional.gelu", "stub": "def f(x):\n 'x'", "body": "return ("},
+        {"target": "torch.nn.functional.gelu", "stub": "def f(x):\n    'x'", "body": "return ("},
         "its body cannot be used",
     ),
     "a judge without a page": ({"judge": lambda namespace, text: None}, "it has a judge and no page"),

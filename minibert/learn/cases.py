@@ -149,7 +149,7 @@ def _training(
 def berts() -> list[Case]:
     """The embeddings of two BERTs, under the old names, with a prefix, and under the new ones."""
     cases = []
-    for seed, prefix, sizes in ((0, "", (7, 5, 2)), (10, "bert.", (6, 8, 3))):
+    for seed, prefix, sizes in ((0, "", (7, 5, 2)), (10, "bert.", (6, 8, 2))):
         tables = zip(("word", "position", "token_type"), sizes, strict=True)
         cases.append(Case(({
             f"{prefix}embeddings.{name}_embeddings.weight": _drawn(size, 4, seed=seed + number)
