@@ -8,7 +8,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from .beginning import PIECE
 from .checkpoint import DEFAULT, Checkpoint, HubUnreachable, locate, read_model, read_tokenizer
 from .fast import fast as make_fast
 from .fast import why_not
@@ -149,37 +150,38 @@ class TextClassificationPipeline:
         """Classifies one text, a list of them, or whatever else yields them.
 
         texts    str -> list of one dict, best label first if top_k asks for several
-                 list or tuple of str -> list, in the same order
+                 list or anything else that has a length, such as a Series, an array or a dataset -> list, in the same order
                  generator or other iterable -> lazy iterator; what came before a bad text is still given out
         score    probability of the label, float in [0, 1]: softmax over the labels
 
-        A text longer than the model's positions is cut at its end, with one warning a call.
+        A text longer than the model's positions is cut at its end, with one warning a call. Memory holds no more of its tokens
+        than the first PIECE characters have, or as many as it takes to come to a space or a mark.
 
         Where the reference is odd, this does what one would expect: an empty list gives an empty list, a tuple is a
         batch, any iterable works, top_k means the same here as in `pipeline`, and a top_k that is no positive
         number is refused. Raises TypeError for what is no text, ValueError for a text that cannot be encoded or of which the
-        model makes no finite numbers.
+        model makes no finite numbers. What has no order of its own, as a set, or several columns, as a table, is refused too.
         """
         k = self.top_k if top_k == "as made" else _checked_top_k(top_k)
         size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
         if isinstance(texts, str):
             [result] = self._results([texts], 1, k)
             return result if isinstance(result, list) else [result]
-        if isinstance(texts, (bytes, bytearray, dict)) or not isinstance(texts, Iterable):
-            raise TypeError(f"texts is a {type(texts).__name__}; wanted a str, a list of str or a generator of str.")
-        results = self._results(texts, size, k)
-        return list(results) if isinstance(texts, Sequence) else results
+        results = self._results(_checked_texts(texts), size, k)
+        return list(results) if _is_sized(texts) else results
 
     def _results(self, texts: Iterable[str], size: int | None, top_k: TopK) -> Iterator[Any]:
         warned = False
         for start, window in _windows(texts, size):
-            encoded = self.tokenizer(window, truncation=True, max_length=self._positions)
+            heads = [self.tokenizer.beginning(text, self.positions).text if len(text) > PIECE else text for text in window]
+            encoded = self.tokenizer(heads, truncation=True, max_length=self.positions)
             for row, left_out in enumerate(encoded.left_out):
                 if left_out and not warned:
                     warned = True
+                    read, length = self.tokenizer.beginning(window[row], self.positions).read, len(window[row])
                     warnings.warn(
-                        f"text {start + row} has {left_out + self._positions} tokens and this model reads {self._positions}: "
-                        "its end is left out, and so it is with any other text of that length.",
+                        f"text {start + row} has more than the {self.positions} tokens that this model reads: of its {length:,} "
+                        f"characters, those after the first {read:,} are left out. So it is with any other text of that length.",
                         stacklevel=3,
                     )
             self._given += len(window)
@@ -200,7 +202,8 @@ class TextClassificationPipeline:
                 yield ranked[0] if top_k == "best" else ranked[:top_k]
 
     @property
-    def _positions(self) -> int:
+    def positions(self) -> int:
+        """How many tokens of a text are read, [CLS] and [SEP] among them."""
         return min(self.tokenizer.model_max_length, self.model.config.max_position_embeddings)
 
     @torch.inference_mode()
@@ -244,7 +247,7 @@ def _windows(texts: Iterable[str], size: int | None) -> Iterator[tuple[int, list
 
     Where the source fails or holds what is no text, what was taken before is given out first.
     """
-    start, window, limit = 0, [], size or (LARGEST_WINDOW if isinstance(texts, Sequence) else WINDOW_TEXTS)
+    start, window, limit = 0, [], size or (LARGEST_WINDOW if _is_sized(texts) else WINDOW_TEXTS)
     characters, since = 0, time.monotonic()
     try:
         for number, text in enumerate(texts):
@@ -284,6 +287,30 @@ def _device(device: str | int | torch.device | None) -> torch.device:
         reason = str(error).split(". ")[0].splitlines()[0][:200]
         raise ValueError(f"device is {device!r}, which this PyTorch cannot use ({reason}); try device='cpu'.") from error
     return target
+
+
+def _checked_texts(texts: Any) -> Iterable[Any]:
+    """What is to be classified, as something to go through; a dataset that only knows its length and its items becomes that."""
+    kind = type(texts).__name__
+    if isinstance(texts, (set, frozenset)):
+        raise TypeError(f"texts is a {kind}, which has no order: nobody could tell whose a label is; wanted a list: sorted(texts).")
+    if isinstance(texts, Mapping):
+        raise TypeError(f"texts is a {kind}, whose keys would be read; wanted a list of str, such as list(texts.values()).")
+    if hasattr(texts, "columns") or hasattr(texts, "column_names"):
+        raise TypeError(f'texts is a {kind}, a table with columns; wanted the one that holds the texts, such as texts["text"].')
+    if not isinstance(texts, (bytes, bytearray, memoryview)) and getattr(texts, "shape", None) != ():
+        if isinstance(texts, Iterable):
+            return texts
+        if hasattr(texts, "__getitem__") and _is_sized(texts):
+            return (texts[place] for place in range(len(texts)))
+    raise TypeError(f"texts is a {kind}; wanted a str, a list of str or a generator of str.")
+
+
+def _is_sized(texts: Any) -> bool:
+    try:
+        return len(texts) >= 0
+    except TypeError:  # as of a stream, which may have the method all the same
+        return False
 
 
 def _checked_batch_size(batch_size: Any) -> int | None:

@@ -1,6 +1,7 @@
 """The command `minibert classify`: texts from the command line, a file or a pipe; a line with the label of each."""
 
 import argparse
+import gzip
 import io
 import os
 import stat
@@ -22,7 +23,7 @@ from .classify import TextClassificationPipeline, pipeline
 from .ending import tell
 from .fast import why_not
 from .results import Left, begin, check_it_is_there, go_on, line_of, write_line
-from .texts import Text, form_of, read_texts
+from .texts import LONGEST, Text, read_texts
 from .tokenizer import check_text, printable
 
 ROUNDING = {"float32": 1e-4, "bfloat16": 0.03}  # of a score: by which other texts a text is padded with
@@ -45,14 +46,15 @@ def classify(args: argparse.Namespace) -> None:
         texts: Iterable[Text] = [Text(text, 0) for text in args.text]
         if args.file is not None:
             file = opened.enter_context(_open("--file", args.file, "rb", "a UTF-8 file of texts"))
-            form = args.format or form_of(args.file)
+            if args.file.lower().endswith(".gz"):
+                file = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
         elif not args.text:
             if sys.stdin is None:
                 raise ValueError("there is no text, no --file and no standard input; give a TEXT.")
-            file, form = sys.stdin.buffer, args.format or "lines"
+            file = sys.stdin.buffer
         if file is not None:
             _check_not_the_input(args.output, file)
-            texts = read_texts(file, "standard input" if args.file is None else args.file, form, args.field)
+            texts = read_texts(file, "standard input" if args.file is None else args.file, args.format, args.field)
 
         dtype: torch.dtype = getattr(torch, args.dtype)
         classifier = pipeline(model=args.model, revision=args.revision, device=args.device, dtype=dtype, top_k=args.top_k or "best")
@@ -113,12 +115,25 @@ def _begin(
 
 
 def _labelled(classifier: Any, left: Left) -> Iterator[tuple[Text, Any]]:
-    """Each text with its result, as soon as it is known; the classifier reads ahead as far as it likes."""
+    """Each text with its result, as soon as it is known; the classifier reads ahead as far as it likes.
+
+    Raises ValueError for a line that was cut before it was sure to have all the tokens that the model reads.
+    """
     waiting: deque[Text] = deque()
 
     def remembered() -> Iterator[str]:
+        warned = False
         for number, text in enumerate(left.rest, start=left.texts):
             check_text(text.text, f"text {number}")  # here, where its number is known
+            if text.cut:
+                long = f"text {number} has a line of more than {LONGEST:,} bytes"
+                positions = classifier.positions
+                if not classifier.tokenizer.beginning(text.text, positions).more:
+                    raise ValueError(f"{long}, and these do not give the {positions} tokens that the model reads; break it up.")
+                if not warned:
+                    warned = True
+                    words = f"{long}: no more is kept as its text, or looked at. So it is with any other such line."
+                    warnings.warn(words, stacklevel=2)
             waiting.append(text)
             yield text.text
 
@@ -142,7 +157,8 @@ def _progress(file: BinaryIO | None, labels: Any, left: Left) -> Iterator[Callab
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # what only a bar needs
 
     status = os.fstat(file.fileno())  # of a pipe, some systems call the size what waits in it
-    total = status.st_size if stat.S_ISREG(status.st_mode) else None
+    known = stat.S_ISREG(status.st_mode) and not isinstance(file, gzip.GzipFile)  # whose texts are longer than the file
+    total = status.st_size if known else None
     shape = "{percentage:3.0f}%|{bar}| {remaining} left{postfix}" if total else "{elapsed} gone{postfix}"
     count, start = left.texts, time.monotonic()
 
@@ -159,8 +175,8 @@ def _progress(file: BinaryIO | None, labels: Any, left: Left) -> Iterator[Callab
         bar.clear()  # it comes back with the next text
         show(*warning, **more)
 
-    known = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some terminals do not say how large they are
-    size = {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
+    says = os.get_terminal_size(sys.stderr.fileno()).columns > 0  # some terminals do not say how large they are
+    size = {"dynamic_ncols": True} if says else {"ncols": 80, "nrows": 24}
     bar: Any = tqdm(total=total, initial=left.read, bar_format=shape, smoothing=0, miniters=1, **size)  # type: ignore[no-untyped-call]
     with bar, warnings.catch_warnings():
         warnings.showwarning = warned

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .beginning import Beginning, beginning, splits
 from .files import write_together
 from .vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary
 
@@ -68,6 +69,7 @@ class DistilBertTokenizer:
 
     def __init__(self, vocabulary: dict[str, int], settings: dict[str, Any]):
         self._core = build(vocabulary, settings)
+        self._split = splits(self._core)
         self._settings = settings
         self.vocab = vocabulary
         self.vocab_size = len(vocabulary)
@@ -161,6 +163,13 @@ class DistilBertTokenizer:
             output = BatchEncoding(input_ids=torch.tensor(ids), attention_mask=torch.tensor(masks))
         output.left_out = tuple(left_out)
         return output
+
+    def beginning(self, text: str, max_length: int) -> Beginning:
+        """The beginning of a text that has its first tokens, as many as max_length has room for, the special tokens among them.
+
+        What it gives is exact: `tokenizer(beginning.text, truncation=True, max_length=max_length)` has the ids of the whole.
+        """
+        return beginning(self._core, self._split, text, max_length - self._core.num_special_tokens_to_add(False))
 
     def tokenize(self, text: str) -> list[str]:
         """The pieces of a text, without [CLS] and [SEP]: "transformers!" -> ["transformers", "!"]."""
@@ -260,7 +269,12 @@ def _pairs_of(text: Any, text_pair: Any) -> Iterator[Pair]:
 def check_text(text: Any, name: str) -> None:
     """Raises TypeError for what is no str, ValueError for a str that is no text; `name` says which one it is."""
     if not isinstance(text, str):
-        raise TypeError(f"{name} is a {type(text).__name__}; wanted a str.")
+        kind = type(text).__name__
+        if text is None or kind in ("NAType", "NaTType") or (isinstance(text, float) and text != text):  # pandas' own among them
+            raise TypeError(f'{name} is a {kind}, a missing value ({text}); wanted a str. Leave it out, or put "" in its place.')
+        if isinstance(text, (bytes, bytearray, memoryview)):
+            raise TypeError(f'{name} is a {kind}; wanted a str. Decode it, such as with .decode(), or open its file without "b".')
+        raise TypeError(f"{name} is a {kind}; wanted a str.")
     if found := LONE_SURROGATE.search(text):
         raise ValueError(
             f"{name} holds the lone surrogate {found[0]!r} at character {found.start()}, which is half a character; "

@@ -2,11 +2,15 @@
 
 import itertools
 import math
+import os
 import random
 import time
 import types
 import warnings
+from collections import UserDict, deque
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -239,7 +243,7 @@ def test_a_generator_is_taken_a_batch_at_a_time(ours):
 def test_what_came_before_a_bad_text_is_given_out(ours):
     results = ours(iter(["good", "bad", None, "good"]), batch_size=8)
     assert [next(results)["label"], next(results)["label"]] == ["POSITIVE", "NEGATIVE"]
-    with pytest.raises(TypeError, match="text 2 is a NoneType; wanted a str"):
+    with pytest.raises(TypeError, match="text 2 is a NoneType, a missing value"):
         next(results)
 
 
@@ -261,15 +265,82 @@ def test_empty_inputs_tuples_and_iterables_are_what_one_would_expect(ours):
     assert list(ours(dict.fromkeys(TEXTS[:2]).keys())) == expected
 
 
-@pytest.mark.parametrize("texts", [None, 3, b"good", {"text": "good"}, ["good", 3], [["good", "bad"]], [b"good"]], ids=repr)
+class Dataset:
+    """A map-style dataset, as PyTorch has them: it knows its length and its items, and not where it ends."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def __len__(self):
+        return len(self.texts) - 1
+
+    def __getitem__(self, place):
+        return self.texts[place]
+
+
+def keys(texts):
+    return dict.fromkeys(texts).keys()
+
+
+@pytest.mark.parametrize("kind", [tuple, deque, np.array, keys, lambda texts: Dataset([*texts, "never"])])
+def test_what_has_a_length_gives_a_list(ours, kind):
+    expected = ours(TEXTS[:5])
+    found = ours(kind(TEXTS[:5]))
+    assert type(found) is list
+    assert_alike(found, expected)
+
+
+def test_a_column_of_a_table_gives_a_list_and_a_table_is_refused(ours):
+    pandas = pytest.importorskip("pandas", reason="a table of pandas is the claim")
+    table = pandas.DataFrame({"review": TEXTS[:2], "stars": [1, 2]}, index=[7, 9])
+    assert_alike(ours(table["review"]), ours(TEXTS[:2]))
+    with pytest.raises(TypeError, match=r"^texts is a DataFrame, a table with columns; wanted the one that holds the texts"):
+        ours(table)
+    for missing in (None, math.nan, pandas.NA):
+        with pytest.raises(TypeError, match=r"^text 1 is a (float|NAType), a missing value \((nan|<NA>)\); wanted a str\. "):
+            ours(pandas.Series(["good", missing], dtype="str"))
+    with pytest.raises(TypeError, match=r"^text 1 is a NAType, a missing value \(<NA>\)"):
+        ours(pandas.Series(["good", pandas.NA], dtype="object"))
+    with pytest.raises(TypeError, match=r"^text 0 is a NaTType, a missing"):
+        ours([pandas.NaT])
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, np.float64("nan")], ids=repr)
+def test_a_missing_value_is_named_with_its_place_and_what_to_do(ours, missing):
+    with pytest.raises(TypeError, match=r"^text 1 is a \w+, a missing value \((None|nan)\); wanted a str\. "):
+        ours(np.array(["good", missing], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [({"good", "bad"}, "texts is a set, which has no order.*: sorted"), (frozenset(["good"]), "texts is a frozenset"),
+     ({"text": "good"}, "texts is a dict, whose keys would be read"), (UserDict(text="good"), "texts is a UserDict, whose keys"),
+     ([b"good"], r"text 0 is a bytes; wanted a str\. Decode it")],
+    ids=str,
+)  # fmt: skip
+def test_what_would_be_read_otherwise_than_it_is_meant_is_refused_with_the_remedy(ours, texts, words):
+    with pytest.raises(TypeError, match=f"^{words}"):
+        ours(texts)
+
+
+def test_a_file_that_was_opened_for_bytes_is_refused_with_the_remedy(ours):
+    with open(__file__, "rb") as file, pytest.raises(TypeError, match=r"^text 0 is a bytes; .* open its file without"):
+        next(ours(file))
+
+
+NO_TEXTS = [None, 3, b"good", bytearray(b"good"), memoryview(b"good"), {"text": "good"}, ["good", 3], [["good"]], [b"good"]]
+NO_TEXTS += [Path("good"), range(3), np.array("good"), np.array([1.0]), torch.tensor(1.0), torch.tensor([1.0])]
+
+
+@pytest.mark.parametrize("texts", NO_TEXTS, ids=repr)
 def test_what_is_no_text_is_refused_by_its_type(ours, texts):
-    with pytest.raises(TypeError, match="wanted a str"):
+    with pytest.raises(TypeError, match=r"wanted a (str|list of str)"):
         ours(texts)
 
 
 def test_a_long_text_is_cut_with_one_warning(ours, theirs):
     texts = ["ok", "fine", "ok", LONG, LONG, "ok"]
-    with pytest.warns(UserWarning, match="text 3 has 802 tokens and this model reads 512") as caught:
+    with pytest.warns(UserWarning, match="text 3 has more than the 512 tokens that this") as caught:
         results = ours(texts, batch_size=2)
     assert len(caught) == 1
     assert_alike(results, theirs(texts, truncation=True))
@@ -279,8 +350,27 @@ def test_a_text_of_exactly_all_positions_is_not_cut(ours):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ours("good " * 510)
-        with pytest.raises(UserWarning, match="513 tokens"):
+        with pytest.raises(UserWarning, match=r"more than the 512 tokens .* its 2,555 characters, .* first 2,549 are"):
             ours("good " * 511)
+
+
+def peak():
+    """The largest memory of this process since it was asked to forget, in MiB."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system does not tell the peak of memory anew")
+@pytest.mark.parametrize("kind", [str, iter], ids=["one text", "a generator"])
+def test_a_long_text_takes_no_more_memory_than_its_beginning(ours, alone, kind):
+    text = "really good, " * 400_000
+    expected = alone([text[:2000]])
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak()
+    with pytest.warns(UserWarning, match=r"of its 5,200,000 characters, those after the first 2,209 are left out\.") as caught:
+        [found] = ours(text) if kind is str else ours(iter([text]))
+    assert len(caught) == 1 and peak() - before < 100  # all of its tokens take 1 GB
+    assert found["label"] == expected[0]["label"] == "POSITIVE"
+    assert_alike([found], ours([text[:2209]]))
 
 
 def test_a_model_in_training_mode_is_put_into_evaluation_mode(ours):

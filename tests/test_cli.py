@@ -1,6 +1,7 @@
 """The command line: what it prints, where, and with which exit status."""
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -108,6 +109,102 @@ def test_a_line_that_is_not_utf8_is_named_after_the_lines_before_it(minibert):
     done = minibert("classify", "--model", "mini-sst2", "--json", stdin=b"good\nbad\n\xff\xfe\nnever\n")
     assert done.returncode == 1 and len(done.stdout.splitlines()) == 2
     assert done.stderr.startswith("minibert: line 3 of standard input is not UTF-8 (byte 1)")
+
+
+@pytest.mark.parametrize("name", ["reviews.txt.gz", "REVIEWS.CSV.GZ"])
+def test_a_file_in_gzip_is_read_as_what_is_in_it(minibert, reviews, tmp_path, name):
+    inner, output = reviews / name.lower().removesuffix(".gz"), tmp_path / "labels.jsonl"
+    field = [] if ".txt" in name else ["--field", "review"]
+    (tmp_path / name).write_bytes(gzip.compress(inner.read_bytes()))
+    expected = objects(minibert("classify", *SST2, "--file", inner, "--json", *field).stdout)
+    assert minibert("classify", *SST2, "--file", tmp_path / name, "--output", output, *field).returncode == 0
+    assert objects(output.read_text()) == expected and len(expected) == 8
+    whole = output.read_bytes()
+    output.write_bytes(whole[: len(whole) // 2])
+    done = minibert("classify", *SST2, "--file", tmp_path / name, "--output", output, "--resume", *field)
+    assert done.returncode == 0 and "that had theirs before" in done.stdout
+    assert [one["text"] for one in objects(output.read_text())] == [one["text"] for one in expected]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(gzip.compress(b"good\n" * 9)[:-9], "cannot be read behind line 9 (Compressed file ended before the end-of-"),
+     (b"good\n", "cannot be read behind line 0 (Not a gzipped file"), (gzip.compress(b"PAR1\x15\n"), "is a Parquet file"),
+     (gzip.compress(b"good\n" * 9)[:10] + b"\x07" * 30, "cannot be read behind line 0 (Error -3 while decompressing data")],
+    ids=["cut off", "not gzip", "with no text in it", "damaged"],
+)  # fmt: skip
+def test_a_gzip_that_cannot_be_read_is_one_sentence(minibert, tmp_path, content, words):
+    (tmp_path / "a.txt.gz").write_bytes(content)
+    done = minibert("classify", *SST2, "--json", "--file", tmp_path / "a.txt.gz")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and f"a.txt.gz {words}" in done.stderr
+
+
+def test_a_bar_for_a_gzip_shows_number_and_time_gone_and_no_share(tmp_path):
+    (tmp_path / "lines.txt.gz").write_bytes(gzip.compress(b"good\n" * 100))
+    shown, _, status = on_a_terminal(tmp_path, "--file", tmp_path / "lines.txt.gz", "--output", tmp_path / "labels.jsonl")
+    assert status == 0 and re.search(r"\r\d\d:\d\d gone, 100 texts, [\d,.]+ texts/s\r\n$", shown) and "%" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("a.json", b'[\n{"text": "good"}\n]\n', "is JSON, a value for the whole file, as its name says; make JSON Lines"),
+     ("a.txt", b'[{"text": "good"}]', "begins like a JSON array; make"), ("a.parquet", b"", "is a Parquet file"),
+     ("a.txt", b"PK\x03\x04", "is a zip archive, or an Excel"), ("a.txt", "\ufeffgood".encode("utf-16-le"), "is UTF-16, as its"),
+     ("a.txt", b"a\0b\n", "is no text, for its byte 2 is zero")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_file_of_no_texts_has_no_label_and_leaves_the_output_alone(minibert, tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "labels.jsonl").write_text("before\n")
+    done = minibert("classify", *SST2, "--file", tmp_path / name, "--output", tmp_path / "labels.jsonl")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1 and f"{name} {words}" in done.stderr
+    assert (tmp_path / "labels.jsonl").read_text() == "before\n"
+    if content:
+        done = minibert("classify", *SST2, "--json", stdin=content)
+        assert done.returncode == 1 and done.stdout == "" and "standard input " in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_json_lines_under_another_name_are_plain_text_with_a_warning(minibert, tmp_path):
+    (tmp_path / "a.txt").write_text('{"text": "good"}\n')
+    done = minibert("classify", *SST2, "--json", "--file", tmp_path / "a.txt")
+    assert done.returncode == 0 and objects(done.stdout)[0]["text"] == '{"text": "good"}'
+    assert done.stderr.startswith("minibert: warning: ") and "--format jsonl reads the text in each object" in done.stderr
+    assert minibert("classify", *SST2, "--json", "--file", tmp_path / "a.txt", "--format", "lines") == (0, done.stdout, "")
+    assert minibert("classify", *SST2, "--file", tmp_path / "a.txt", "--format", "jsonl", "--field", "text").returncode == 0
+
+
+def test_a_blank_line_at_the_end_of_a_table_ends_a_complete_run_with_status_0(minibert, tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"id,review\r\n1,good\r\n\r\n")
+    done = minibert("classify", *SST2, "--json", "--file", tmp_path / "a.csv", "--field", "review")
+    assert done.returncode == 0 and done.stderr == "" and [one["text"] for one in objects(done.stdout)] == ["good"]
+
+
+def test_of_a_line_that_is_too_long_the_beginning_is_kept_with_a_warning_and_resuming_agrees(minibert, tmp_path, monkeypatch):
+    for module in ("texts", "labels"):
+        monkeypatch.setattr(f"minibert.{module}.LONGEST", 5000)
+    long, output = "really good " * 1000, tmp_path / "labels.jsonl"
+    (tmp_path / "a.txt").write_text(f"{long}\nbad\n{long}")
+    done = minibert("classify", *SST2, "--file", tmp_path / "a.txt", "--output", output)
+    first, second = done.stderr.splitlines()
+    assert first.startswith("minibert: warning: text 0 has a line of more than 5,000 bytes: no more is kept as its text, or")
+    assert "text 0 has more than the 512 tokens that this model reads" in second
+    found = objects(output.read_text())
+    assert [one["text"] for one in found] == [long[:5000], "bad", long[:5000]]
+    whole = objects(minibert("classify", *SST2, "--json", long).stdout)[0]
+    assert found[0]["score"] == pytest.approx(whole["score"], abs=1e-5) and found[0]["label"] == whole["label"]
+    kept = output.read_bytes()
+    output.write_bytes(kept[: len(kept) // 2])
+    done = minibert("classify", *SST2, "--file", tmp_path / "a.txt", "--output", output, "--resume")
+    assert done.returncode == 0 and [one["text"] for one in objects(output.read_text())] == [long[:5000], "bad", long[:5000]]
+
+
+def test_a_long_line_whose_tokens_are_not_sure_is_refused(minibert, tmp_path, monkeypatch):
+    for module in ("texts", "labels"):
+        monkeypatch.setattr(f"minibert.{module}.LONGEST", 5000)
+    (tmp_path / "a.txt").write_text("good\n" + "a" * 5100 + " bad\n")
+    done = minibert("classify", *SST2, "--json", "--file", tmp_path / "a.txt")
+    assert done.returncode == 1 and [one["text"] for one in objects(done.stdout)] == ["good"]
+    assert "text 1 has a line of more than 5,000 bytes, and these do not give the 512 tokens that the model reads" in done.stderr
 
 
 def test_control_characters_never_reach_the_terminal(minibert):
@@ -343,7 +440,7 @@ def test_a_bar_breaks_neither_an_error_nor_a_warning(tmp_path):
     assert status == 1 and len(objects(printed)) == 41
     lines = [part for part in re.split(r"[\r\n]+", shown) if part.strip()]
     assert lines[-1].startswith("minibert: line 42 of standard input is not UTF-8") and " gone, 41 texts" in lines[-2]
-    assert next(part for part in lines if "warning" in part).startswith("minibert: warning: text 20 has 602 tokens")
+    assert next(part for part in lines if "warning" in part).startswith("minibert: warning: text 20 has more than the 512 tokens")
 
 
 def test_there_is_no_bar_where_nobody_sees_it_or_the_labels_are_on_the_terminal(minibert, tmp_path):

@@ -69,7 +69,8 @@ def test_a_megabyte_on_one_line_has_one_label_and_one_warning(minibert, tmp_path
     lines = [json.loads(line) for line in out.splitlines()]
     assert status == 0 and [line["text"] for line in lines] == [MEGABYTE, "bad"]
     assert [line["label"] for line in lines] == ["POSITIVE", "NEGATIVE"]  # of the first, the last word is not read
-    assert err.count("\n") == 1 and "text 0 has 200003 tokens and this model reads 512" in err
+    assert err.count("\n") == 1 and "text 0 has more than the 512 tokens that this model reads" in err
+    assert "of its 1,000,003 characters, those after the first 2,549 are left out" in err
 
 
 def test_an_argument_that_is_no_utf8_is_a_usage_error(tmp_path):

@@ -1,9 +1,14 @@
 """The texts of a file: all of them, once, in order, as they are asked for; and a sentence for each record that is none."""
 
+import bz2
 import csv
 import errno
+import gzip
 import io
 import json
+import lzma
+import pickle
+import tarfile
 from itertools import islice
 
 import pytest
@@ -13,6 +18,7 @@ from hypothesis import strategies as st
 from minibert.texts import LONGEST, form_of, read_texts
 
 TEXTS = ["good", "", "good", 'a "word", and\ta tab', "x" * 9000, "two\nlines", "\u2028 é\U0001f600 \x1b[31m", "\ufeff", "\r\n", ""]
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")  # a NUL is in no text; JSON spells it
 FIELD = {"lines": None, "jsonl": "text", "csv": "text", "tsv": "text"}
 AFTER = "; the texts before it were classified."
 
@@ -54,7 +60,7 @@ def test_every_text_comes_out_once_and_in_order(form, end, start, last):
 
 
 @pytest.mark.parametrize("form", FIELD)
-@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=8))
+@given(texts=st.lists(st.text(CHARACTERS, max_size=20), max_size=8))
 def test_any_texts_come_back_equal(form, texts):
     texts = [plain(text, form) for text in texts]
     content = written(texts, form, "\r\n")  # with "\\n", older csv writers leave a "\\r" unquoted, and no reader can tell
@@ -64,7 +70,7 @@ def test_any_texts_come_back_equal(form, texts):
     assert [text.text for text in read(content, form)] == texts
 
 
-@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=8))
+@given(texts=st.lists(st.text(CHARACTERS, max_size=20), max_size=8))
 def test_a_csv_of_one_column_loses_no_empty_text(texts):
     rows = io.StringIO(newline="")
     csv.writer(rows).writerows([["text"], *([text] for text in texts)])
@@ -73,7 +79,7 @@ def test_a_csv_of_one_column_loses_no_empty_text(texts):
 
 
 def test_json_with_real_characters_is_read_like_escaped_json():
-    assert read('{"text": "é\\u00e9 \u2028"}\n'.encode(), "jsonl")[0].text == "éé \u2028"
+    assert read('{"text": "é\\u00e9 \u2028 \\u0000"}\n'.encode(), "jsonl")[0].text == "éé \u2028 \0"
 
 
 def test_half_a_character_in_json_is_left_to_the_tokenizer():
@@ -190,7 +196,20 @@ BAD = [
     ("csv", b"id,text\n1,x\ry\n", 0,
      "line 2 of file cannot be read as CSV (new-line character seen in unquoted field); wanted quotes"),
     ("csv", b'id,text\n1,"x\n\xff"\n', 0, "line 3 of file is not UTF-8 (byte 1)"),
-    ("csv", b"id,text\n1,x\n\n2,y\n", 1, "line 3 of file has 1 column; wanted 2, as line 1 names them"),
+    ("csv", b"id,text\n1,x\n\n2,y\n", 1, "line 3 of file is blank; wanted 2 columns, as line 1 names them"),
+    ("tsv", b"id\ttext\n1\tx\n\r\n\n2\ty\n", 1, "line 3 of file is blank; wanted 2 columns, as line 1 names them"),
+    ("lines", b"x\nno\0pe\n", 1, "line 2 of file is no text, for its byte 3 is zero"),
+    ("csv", b"id,text\n1,\0\n", 0, "line 2 of file is no text, for its byte 3 is zero"),
+    ("lines", "good\n".encode("utf-16-le"), 0,
+     "line 1 of file is no text, for its byte 2 is zero, and it may be UTF-16: iconv -f UTF-16LE"),
+    ("lines", "good\ncaf\xe9\n".encode("latin-1"), 1,
+     "line 2 of file is not UTF-8 (byte 4), and it may be Latin-1 or Windows-1252: iconv"),
+    ("lines", "\u201cgood\u201d\n".encode("cp1252"), 0,
+     "line 1 of file is not UTF-8 (byte 1), and it may be Latin-1 or Windows-1252"),
+    ("lines", b"\x93\x94\xe4\n", 0, "line 1 of file is not UTF-8 (byte 1)."),
+    ("lines", b"\x1b\x02good \xe4\n", 0, "line 1 of file is not UTF-8 (byte 8)."),
+    ("jsonl", b"[\n", 0,
+     "line 1 of file cannot be read as JSON (Expecting value: line 2 column 1 (char 2)); wanted a JSON object on each"),
     ("tsv", b"text\tid\nx\t1\ny\n", 1, "line 3 of file has 1 column; wanted 2, as line 1 names them"),
     ("tsv", b"text\tid\nx\t1\ny\xff\t1\n", 1, "line 3 of file is not UTF-8 (byte 2)"),
 ]  # fmt: skip
@@ -203,7 +222,8 @@ def test_a_bad_record_is_named_after_the_texts_before_it(form, content, before, 
     with pytest.raises(ValueError) as caught:
         next(texts)
     message = str(caught.value)
-    assert message.startswith(words) and message.endswith(AFTER) and "\n" not in message and len(message) < 250
+    assert message.startswith(words) and message.endswith(".") and "\n" not in message and len(message) < 250
+    assert message.endswith(AFTER) == (before > 0)  # never said of texts that there were not
 
 
 UNREADABLE = [
@@ -249,12 +269,128 @@ def test_the_name_says_the_form(name, form):
 
 def test_a_file_that_cannot_be_read_on_is_named_with_its_last_line():
     class Broken(io.BytesIO):
-        def __next__(self):
+        def readline(self, size):
             if self.tell() > 2:
                 raise OSError(errno.EIO, "Input/output error")
-            return super().__next__()
+            return super().readline(size)
 
     texts = read_texts(Broken(b"x\ny\nz\n"), "file", "lines")
     assert [next(texts).text, next(texts).text] == ["x", "y"]
     with pytest.raises(ValueError, match=r"^file cannot be read behind line 2 \(Input/output error\)\.$"):
         next(texts)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n\r\n"], ids=repr)
+@pytest.mark.parametrize(("form", "row"), [("csv", b"1,x"), ("tsv", b"1\tx"), ("jsonl", b'{"text": "x"}')])
+def test_blank_lines_at_the_end_are_no_record(form, row, end):
+    head = {"csv": b"id,text\n", "tsv": b"id\ttext\n", "jsonl": b""}[form]
+    assert [text.text for text in read(head + row + b"\n" + end, form)] == ["x"]
+
+
+def test_a_blank_line_at_the_end_is_a_text_where_a_line_can_be_one():
+    assert [text.text for text in read(b"x\n\n", "lines")] == ["x", ""]
+    assert [text.text for text in read(b"text\nx\n\n", "csv")] == ["x", ""]
+
+
+def first_refused(content, name, form=None):
+    with pytest.raises(ValueError) as caught:
+        list(read_texts(io.BytesIO(content), name, form, None if form in (None, "lines") else "text"))
+    message = str(caught.value)
+    assert message.startswith(name) and message.endswith(".") and "\n" not in message and "; " in message
+    assert "classified" not in message
+    return message
+
+
+NO_TEXT = {
+    "gzip": (gzip.compress(b"good\n"), "is compressed by gzip, as its first bytes say; gunzip it, or let its name end in .gz"),
+    "bzip2": (bz2.compress(b"good\n"), "is compressed by bzip2, as its first bytes say; unpack it with bunzip2 -c"),
+    "an empty bzip2": (bz2.compress(b""), "is compressed by bzip2"),
+    "xz": (lzma.compress(b"good\n"), "is compressed by xz"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x24\x05", "is compressed by zstd"),
+    "xlsx, docx": (b"PK\x03\x04\x14\0", "is a zip archive, or an Excel or Word file, as its first bytes say; save what"),
+    "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel or Word file"),
+    "pdf": (b"%PDF-1.7\n", "is a document"),
+    "parquet": (b"PAR1\x15\x04\x15", "is a Parquet file, as its first bytes say; write it as CSV or JSON Lines"),
+    "feather": (b"ARROW1\0\0", "is an Arrow or Feather file"),
+    "pickle": (pickle.dumps(["good"]), "is a Python object"),
+    "sqlite": (b"SQLite format 3\0", "is a database"),
+    "png": (b"\x89PNG\r\n\x1a\n", "is a picture"),
+    "utf-16": ("\ufeffgood\n".encode("utf-16-le"), "is UTF-16, as its first bytes say; write it as UTF-8, such as with iconv"),
+    "utf-16, the other way": ("\ufeffgood\n".encode("utf-16-be"), "is UTF-16, "),
+    "utf-32": ("\ufeffgood\n".encode("utf-32-le"), "is UTF-32, "),
+    "utf-32, the other way": ("\ufeffgood\n".encode("utf-32-be"), "is UTF-32, "),
+}
+
+
+@pytest.mark.parametrize("form", [None, *FIELD])
+@pytest.mark.parametrize(("content", "words"), NO_TEXT.values(), ids=NO_TEXT)
+def test_what_is_no_text_is_known_by_its_first_bytes_however_it_is_to_be_read(content, words, form):
+    assert first_refused(content, "file", form).startswith(f"file {words}")
+
+
+def test_bytes_of_an_unknown_program_are_no_text():
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("good.txt"), io.BytesIO())
+    for content in (tar.getvalue(), b"MZ\0\0"):
+        with pytest.raises(ValueError, match=r"^line 1 of file is no text, for its byte \d+ is zero\.$"):
+            read(content, "lines")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.json", "is JSON, a value for the whole file, as its name says; make JSON Lines"), ("a.JSON.gz", "is JSON"),
+     ("b.csv/a.parquet", "is a Parquet file"), ("a.xlsx", "is a spreadsheet, as its name says; save its table as CSV"),
+     ("a.tar", "is an archive"), ("a.pdf", "is a document"), ("a.pkl", "is a Python object")],
+)  # fmt: skip
+def test_a_name_that_is_no_texts_is_refused_unless_the_form_is_said(name, words):
+    assert first_refused(b"good\n", name).startswith(f"{name} {words}")
+    assert next(read_texts(io.BytesIO(b"good\n"), name, "lines")).text == "good"
+
+
+ARRAYS = ['[{"text": "x"}]', "[", ' [ {"text":', "[{}]", "[ {", '["good", "bad"]', '["good",', '["a \\\\ \\" b"]', "[  \r"]
+
+
+@pytest.mark.parametrize("line", ARRAYS)
+def test_plain_lines_that_begin_like_an_array_are_refused_unless_they_are_said_to_be_plain(line):
+    message = first_refused(f"{line}\nx\n".encode(), "file")
+    assert message.startswith("file begins like a JSON array; make JSON Lines of it with jq -c '.[]' and say --format jsonl,")
+    assert read(f"{line}\nx\n".encode(), "lines")[0].text == line.rstrip("\r")
+
+
+@pytest.mark.parametrize("line", ['{"text": "good"}', "{", ' {"a": [', '{"a \\" b" :1}'])
+def test_plain_lines_that_begin_like_an_object_are_read_with_a_warning_unless_they_are_said_to_be_plain(line):
+    with pytest.warns(UserWarning, match=r"^a\.txt begins like a JSON object and is read as plain lines; --format jsonl reads"):
+        found = list(read_texts(io.BytesIO(f"{line}\n".encode()), "a.txt", None))
+    assert [text.text for text in found] == [line]
+    assert [text.text for text in read(f"{line}\n".encode(), "lines")] == [line]  # a warning would be an error
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "line", ["[Music] good", "[1] good", "[", "[SEP]", '["Wow"] good', "[]", "{good}", "{}", "{'a': 1}", '{"Wow"} good', "[1, 2]"],
+)  # fmt: skip
+def test_brackets_alone_make_no_json(line):
+    texts = f"x\n{line}\n" if line == "[" else f"{line}\n["  # only the first line says what a file is
+    assert line in [text.text for text in read_texts(io.BytesIO(texts.encode()), "file", None)]
+
+
+def test_the_rest_of_a_long_line_is_not_kept_and_the_next_line_is_whole(monkeypatch):
+    monkeypatch.setattr("minibert.texts.LONGEST", 8)
+    content = "12345678\n12345678\r\n123456789\nabcdefgéé\nabcdefg\U0001f600x\n".encode() + b"x" * 99 + b"\n\nlast long line"
+    found = read(content, "lines")
+    assert [(text.text, text.cut) for text in found] == [
+        ("12345678", False), ("12345678", False), ("123456789", False), ("abcdefg", True), ("abcdefg", True),
+        ("xxxxxxxx", True), ("", False), ("last lon", True),
+    ]  # fmt: skip
+    ends = [text.end for text in found]
+    assert ends == sorted(set(ends)) and ends[-1] == len(content)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "tsv"])
+def test_a_record_that_is_too_long_is_refused_by_its_line(monkeypatch, form):
+    monkeypatch.setattr("minibert.texts.LONGEST", 90)
+    good, long = (written(["x", "y" * length], form) for length in (1, 99))
+    assert len(read(good, form)) == 2
+    with pytest.raises(ValueError, match=r"^line \d of file has more than 90 bytes; wanted shorter records; the texts before it"):
+        read(long, form)

@@ -13,6 +13,7 @@ import transformers
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from minibert.beginning import LONGEST_WORD, PIECE, SPLITS
 from minibert.tokenizer import BatchEncoding, DistilBertTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +174,82 @@ def test_each_setting_counts_as_in_the_reference_and_is_saved(vocabulary_folder,
     mine.save_pretrained(tmp_path / "saved")
     for read in (DistilBertTokenizer.from_folder, transformers.DistilBertTokenizer.from_pretrained):
         assert dict(read(tmp_path / "saved")(texts, truncation=True)) == wanted
+
+
+@pytest.fixture(scope="module", params=[{}, *SETTINGS[:4]], ids=str)
+def both(request, vocabulary_folder, tmp_path_factory):
+    """Our tokenizer and the reference's, with each setting that changes how a text is cut up."""
+    folder = tmp_path_factory.mktemp("settings")
+    (folder / "vocab.txt").write_bytes((vocabulary_folder / "vocab.txt").read_bytes())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 512} | request.param))
+    return DistilBertTokenizer.from_folder(folder), transformers.DistilBertTokenizer.from_pretrained(folder)
+
+
+def assert_begins_alike(both, text, max_length):
+    """What is left of a text has the first ids that the reference makes of the whole, and tells whether there are more."""
+    mine, theirs = both
+    found, whole = mine.beginning(text, max_length), theirs(text, return_offsets_mapping=True)
+    shorter = len(whole.input_ids) > max_length
+    assert mine(found.text, truncation=True, max_length=max_length) == dict(theirs(text, truncation=True, max_length=max_length))
+    assert (len(mine(found.text).input_ids) > max_length) == shorter
+    last = whole["offset_mapping"][max_length - 2][1] if shorter else len(text)
+    assert last <= found.read <= len(text) and (found.read == last or not shorter or len(found.text) < found.read)
+    return found
+
+
+NASTY = ["\u0301" * 250, "]" * 250, "x9" * 200, "中" * 200, "가" * 150, "[SEP]" * 60, "\0" * 200, "é" * 150, "\u302e" * 120]
+NASTY += [" " * 200, "a" * 101 + "\u0301", "[SE", "P]", "[MAS", "K]", "\u0345\u0327", "≮", "[" * 130 + "SEP]", "x" * 130 + "[SEP]"]
+PARTS = st.sampled_from([*CURIOSITIES, *NASTY, *SPLITS]) | st.text(max_size=4)
+
+
+@settings(parent=fuzz, max_examples=100)
+@given(parts=st.lists(PARTS, max_size=25), piece=st.integers(1, 40), max_length=st.integers(2, 60))
+@example(parts=NASTY, piece=1, max_length=20)
+def test_the_beginning_of_any_text_has_the_ids_of_the_whole(both, parts, piece, max_length):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minibert.beginning.PIECE", piece)  # so that short texts are cut up as well
+        assert_begins_alike(both, "".join(parts), max_length)
+
+
+LONG = {
+    "words": "unbelievably good, not [SEP]arate! " * 2000,
+    "a cut within a word": "x" * (PIECE - 3) + "unbelievably good " * 2000,
+    "a cut within a special token": "x" * (PIECE - 3) + "[SEP] good " * 2000,
+    "a cut before an accent": "x" * (PIECE - 1) + "e\u0301 good\u0301 " * 2000,
+    "a word longer than a piece": "a" * 100_000 + " good" * 600,
+    "a word of letters and digits": "aB3" * 100_000 + "é" + " good" * 600,
+    "a word that is [UNK] only as a whole": "good" * (PIECE // 4) + "é" * LONGEST_WORD + " bad" * 600,
+    "spaces": " " * 100_000 + "good " * 600,
+    "spaces in a word's place": "good" + " \n" * 50_000 + "bad " * 600,
+    "accents alone": "go" + "\u0301" * 100_000 + "od bad " * 600,
+    "zero width": "go" + "\u200b\u200d" * 10_000 + "od bad " * 600,
+    "control characters in a special token": "[S" + "\0" * 10_000 + "EP] bad " * 600,
+    "special tokens": "[SEP][MASK]" * 3000,
+    "half special tokens": "[SE[MAS" * 3000,
+    "marks": "!" * 20_000,
+    "marks at which no cut is sure": "]" * 20_000,
+    "one character of Chinese": "中" * 20_000,
+    "Chinese without spaces": "我喜歡這部電影，" * 3000,
+    "Korean in one word": "영화" * 10_000 + " good" * 600,
+    "emoji": "\U0001f600" * 20_000 + " good" * 600,
+    "too few tokens": " ".join(["a" * 20_000] * 5),
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_the_beginning_of_a_long_text_has_the_ids_of_the_whole(ours, theirs, text):
+    found = assert_begins_alike((ours, theirs), text, 512)
+    assert len(found.text) <= 3 * PIECE + 600 or "\u200b" in text or "영화" in text
+
+
+def test_a_text_splits_in_front_of_each_character_that_is_said_to(both):
+    _, theirs = both
+    # "]" is left out, since it ends [SEP].
+    befores = ["ab", "e\u0301", "a\0", "中", "9", "[SE", "[SEP]", "!", " ", "\u302e", "ﾞ", "a" * 99]
+    afters = [c + end for c in SPLITS if c != "]" for end in ("", "ab", "\u0301", "\u0338", "P]", "\u302e", "中")]
+    first, second = (theirs(texts, add_special_tokens=False).input_ids for texts in (befores, afters))
+    whole = theirs([before + after for before in befores for after in afters], add_special_tokens=False).input_ids
+    assert whole == [one + other for one in first for other in second]
 
 
 def test_tokenizer_json_gives_the_same_ids_and_its_own_settings_have_no_effect(vocabulary_folder, theirs, tmp_path):

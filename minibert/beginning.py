@@ -1,0 +1,62 @@
+"""The beginning of a text that its first tokens come from: a model reads a page of a book, and so the rest need not be cut up.
+
+A text can be cut in front of a space or a mark at which BERT always splits. Then both parts have the tokens that they have in
+the whole. Within a word, within "[SEP]" or in front of an accent this is not so.
+"""
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PIECE = 4096  # characters cut up at once; the 512 tokens of English text have some 2,300
+LONGEST_WORD = 100  # characters; a longer word is one [UNK], whatever it is
+
+# BERT splits in front of each of these with any settings: Unicode's forms do not change them, and they join nothing before them.
+SPLITS = (
+    " \t\n\r" + "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+    + "".join(map(chr, range(0x2010, 0x2028)))  # dashes, quotes and the ellipsis
+    + "\u060c\u061b\u061f\u06d4\u0964\u3000\u3001\u3002\uff01\uff0c\uff0e\uff1a\uff1b\uff1f"  # Arabic, Hindi, Chinese, Japanese
+)  # fmt: skip
+
+
+class Beginning(NamedTuple):
+    text: str  # has the first tokens of the whole text, and one more if the whole has more
+    read: int  # the first tokens come from no more than so many characters of the whole
+    more: bool  # whether the whole goes on behind it
+
+
+def splits(core: "Tokenizer") -> re.Pattern[str]:
+    """Where a text can be cut; in a token that is never split, such as [SEP], only its first character may stand there."""
+    inside = {character for token in core.get_added_tokens_decoder().values() for character in token.content[1:]}
+    return re.compile(f"[{re.escape(''.join(character for character in SPLITS if character not in inside))}]")
+
+
+def beginning(core: "Tokenizer", split: re.Pattern[str], text: str, tokens: int) -> Beginning:
+    """Cuts up a text, a piece at a time, until it has more than so many tokens.
+
+    Memory holds a piece at a time, and what has tokens. A piece ends at the first split behind PIECE characters. So it can be
+    long only where that many characters and more come without a space or a mark; of a run of one character, or of letters and
+    digits of ASCII, as much is taken as can change a token.
+    """
+    kept, found, read, end = [], 0, 0, 0
+    while found <= tokens and end < len(text):
+        start, place = end, split.search(text, end + PIECE)
+        end = place.start() if place else len(text)
+        piece = text[start:end]
+        if end - start > 2 * PIECE:
+            piece = _shortened(piece, max(LONGEST_WORD, tokens) + 1)
+        encoding = core.encode(piece, add_special_tokens=False)
+        if found < tokens <= found + len(encoding):
+            read = start + encoding.offsets[tokens - found - 1][1] if len(piece) == end - start else end
+        found += len(encoding)
+        if len(encoding):  # what has none stands between two splits, and nothing changes without it
+            kept.append(piece)
+    return Beginning("".join(kept), read if found > tokens else len(text), end < len(text))
+
+
+def _shortened(piece: str, enough: int) -> str:
+    """Takes the rest off runs that are longer than `enough`: their word is [UNK] already, or they alone give enough tokens."""
+    letters, one = f"([0-9A-Za-z]{{{enough}}})[0-9A-Za-z]+", rf"((.)\3{{{enough - 1}}})\3++"
+    return re.sub(f"{letters}|{one}", r"\1\2", piece, flags=re.DOTALL)

@@ -1,0 +1,82 @@
+"""What is given as a file of texts and is none: known by its name, by its first bytes or by a line, and told with the remedy."""
+
+import re
+import warnings
+from pathlib import PurePath
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    what: str
+    remedy: str
+    suffixes: str = ""
+    first: bytes = b"(?!)"  # a pattern of the bytes at the beginning; none: those bytes are no sign of it
+
+
+UNPACK = "unpack it, or only what holds the texts"
+AS_TABLE = "write it as CSV or JSON Lines, such as with pandas: read_…(…).to_csv(…)"
+KINDS = (
+    Kind("compressed by gzip", "gunzip it, or let its name end in .gz", ".tgz", rb"\x1f\x8b"),
+    Kind("compressed by bzip2", "unpack it with bunzip2 -c", ".bz2", rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
+    Kind("compressed by xz", "unpack it with xz -dc", ".xz .lzma", rb"\xfd7zXZ\0"),
+    Kind("compressed by zstd", "unpack it with zstd -dc", ".zst", rb"\x28\xb5\x2f\xfd"),
+    Kind("a spreadsheet", "save its table as CSV, in UTF-8", ".xlsx .xls .xlsm .ods"),
+    Kind("a document", "save it as plain text, in UTF-8", ".docx .doc .odt .rtf .pdf .epub", rb"%PDF-\d|\{\\rtf\d"),
+    Kind("an old Excel or Word file", "save it as CSV or plain text, in UTF-8", "", rb"\xd0\xcf\x11\xe0"),
+    Kind("a zip archive, or an Excel or Word file", "save what is in it as CSV or plain text", ".zip", rb"PK(\x03\x04|\x05\x06)"),
+    Kind("an archive", UNPACK, ".tar .7z .rar", rb"7z\xbc\xaf|Rar!\x1a\x07"),
+    Kind("a Parquet file", AS_TABLE, ".parquet", rb"PAR1\x15"),
+    Kind("an Arrow or Feather file", AS_TABLE, ".arrow .feather", rb"ARROW1\0|FEA1\0|\xff{4}.{3}\0"),
+    Kind("a table of another program", AS_TABLE, ".orc .avro .h5 .hdf5 .sas7bdat .dta .sav", rb"Obj\x01|\x89HDF"),
+    Kind("a Python object", "write its texts with Python, one a line", ".pkl .pickle .npy .npz .pt .pth .joblib",
+         rb"\x80[\x02-\x05]|\x93NUMPY"),
+    Kind("a database", "export its table as CSV", ".db .sqlite .sqlite3", rb"SQLite format 3\0"),
+    Kind("a picture", "write down what it says", ".png .jpg .jpeg .gif .webp", rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP"),
+    Kind("UTF-32", "write it as UTF-8, such as with iconv -f UTF-32 -t UTF-8", "", rb"\xff\xfe\0\0|\0\0\xfe\xff"),
+    Kind("UTF-16", "write it as UTF-8, such as with iconv -f UTF-16 -t UTF-8", "", rb"\xff\xfe|\xfe\xff"),
+    Kind("JSON, a value for the whole file", "make JSON Lines of it with jq -c '.[]', or say --format jsonl", ".json"),
+)  # fmt: skip
+STRING = r'"[^"\\]*(\\.[^"\\]*)*"'
+ARRAY = re.compile(rf'\s*\[\s*($|\{{\s*("|\}}|$)|{STRING}\s*(,|\]\s*$|$))')
+OBJECT = re.compile(rf"\s*\{{\s*($|{STRING}\s*:)")
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError where a name's suffix says that there is no text in it."""
+    suffix = PurePath(name.lower().removesuffix(".gz")).suffix
+    for kind in KINDS:
+        if suffix in kind.suffixes.split():
+            raise ValueError(f"{name} is {kind.what}, as its name says; {kind.remedy}. With --format it is read all the same.")
+
+
+def check_first(line: bytes, name: str) -> None:
+    """Raises ValueError where the beginning of a file says that it is no text in UTF-8."""
+    for kind in KINDS:
+        if re.match(kind.first, line, re.DOTALL):
+            raise ValueError(f"{name} is {kind.what}, as its first bytes say; {kind.remedy}.")
+
+
+def check_plain(line: str, name: str) -> None:
+    """Raises ValueError where plain lines that nobody asked for begin like an array of JSON; warns where like an object."""
+    if ARRAY.match(line):
+        raise ValueError(
+            f"{name} begins like a JSON array; make JSON Lines of it with jq -c '.[]' and say --format jsonl, "
+            "or say --format lines if it is plain text."
+        )
+    if OBJECT.match(line):
+        warnings.warn(
+            f"{name} begins like a JSON object and is read as plain lines; --format jsonl reads the text in each object, "
+            "and --format lines means it as it is.",
+            stacklevel=4,
+        )
+
+
+def encoding_of(line: bytes) -> str:
+    """What a line that is no UTF-8 may be, as the end of a sentence."""
+    if b"\0" in line:
+        few, many = sorted((line[::2].count(0), line[1::2].count(0)))  # of Latin letters, one byte in two is zero
+        return ", and it may be UTF-16: iconv -f UTF-16LE -t UTF-8" if 4 * few < many and 3 * many > len(line) else ""
+    high = len(line.translate(None, bytes(range(0x80))))
+    if 3 * high > len(line) or re.search(rb"[\x01-\x08\x0e-\x1f\x7f\x81\x8d\x8f\x90\x9d]", line):  # they have no letters there
+        return ""
+    return ", and it may be Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8"
