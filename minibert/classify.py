@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from .checkpoint import DEFAULT, Checkpoint, HubUnreachable, locate, read_model, read_tokenizer
+from .checkpoint import DEFAULT, STAND_IN, CheckpointError, locate_or_stand_in, read_model, read_tokenizer
 from .fast import fast as make_fast
 from .fast import why_not
 from .model import DistilBertForSequenceClassification
@@ -24,7 +24,6 @@ from .tokenizer import BatchEncoding, DistilBertTokenizer, check_text
 from .vocabulary import check_vectors
 
 TASKS = ("sentiment-analysis", "text-classification")
-STAND_IN = "mini-sst2"  # the checkpoint that ships
 
 FAST_FROM = 8  # texts that a pipeline has been given by the time it packs its weights; measured: two or three make up for it
 BATCH_TOKENS = 512  # padding included; measured: from 256 to 1,024 it makes no difference, below and above it does
@@ -63,9 +62,9 @@ def pipeline(
 
     task        "sentiment-analysis" or "text-classification", two names of the same thing
     model       a Hub id, a folder or the name of a checkpoint that ships; or a loaded model, with its tokenizer.
-                None means the Hub's SST-2 checkpoint; only where that is neither cached nor reachable does
-                mini-sst2, which ships, stand in, with a warning. What was asked for by name, checkpoint or revision, is
-                never replaced.
+                None means the Hub's SST-2 checkpoint. Where that is neither cached nor reachable, mini-sst2, which ships,
+                stands in for it, with one warning a process, also where its name is given; the three Auto classes do the
+                same, so that tokenizer and weights are of one checkpoint. No other name and no revision is ever replaced.
     revision    branch, tag or commit on the Hub
     device      such as "cpu", "cuda" or 0; None takes a GPU where PyTorch sees one
     dtype       what is computed in; bfloat16 needs about half the time, and scores change in the third decimal
@@ -88,12 +87,15 @@ def pipeline(
             raise ValueError(f"model is a loaded model, and revision={revision!r} is for the Hub; leave one out.")
         name, loaded = type(model).__name__, model
     elif model is None or isinstance(model, (str, Path)):
-        if model is None and revision is None and tokenizer is None:
-            found = default_checkpoint()
-        else:
-            found = locate(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
+        found = locate_or_stand_in(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
         name = found.name
-        tokenizer = tokenizer or read_tokenizer(found.folder)
+        if tokenizer is None:
+            tokenizer = read_tokenizer(found.folder)
+        elif name == STAND_IN != model and tokenizer.contents() != read_tokenizer(found.folder).contents():
+            raise CheckpointError(
+                f"{STAND_IN} stands in for {model or DEFAULT}, and the tokenizer that you passed is of another checkpoint; "
+                "leave it out."
+            )
         loaded = read_model(found.folder, DistilBertForSequenceClassification)
     else:
         raise TypeError(f"model is a {type(model).__name__}; wanted a Hub id, a folder or a DistilBertForSequenceClassification.")
@@ -262,15 +264,6 @@ def _windows(texts: Iterable[str], size: int | None) -> Iterator[tuple[int, list
         raise
     if window:
         yield start, window
-
-
-def default_checkpoint() -> Checkpoint:
-    """The Hub's SST-2 checkpoint, or the one that ships where there is no way to it."""
-    try:
-        return locate(DEFAULT)
-    except HubUnreachable as error:
-        warnings.warn(f"{error} {STAND_IN}, which ships with minibert, answers instead.", stacklevel=3)
-        return locate(STAND_IN)
 
 
 def _device(device: str | int | torch.device | None) -> torch.device:
