@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .checkpoint import DEFAULT, STAND_IN, CheckpointError, locate_or_stand_in, read_model, read_tokenizer
 from .fast import fast as make_fast
-from .fast import why_not
+from .fast import state_of, why_not
 from .model import DistilBertForSequenceClassification
 from .tokenizer import BatchEncoding, DistilBertTokenizer, check_text
 from .vocabulary import check_vectors
@@ -96,14 +96,15 @@ def pipeline(
                 f"{STAND_IN} stands in for {model or DEFAULT}, and the tokenizer that you passed is of another checkpoint; "
                 "leave it out."
             )
-        loaded = read_model(found.folder, DistilBertForSequenceClassification)
+        with torch.inference_mode(False):  # under which PyTorch would not count its parameters' changes
+            loaded = read_model(found.folder, DistilBertForSequenceClassification)
     else:
         raise TypeError(f"model is a {type(model).__name__}; wanted a Hub id, a folder or a DistilBertForSequenceClassification.")
     if fast is False and dtype != torch.float32:
         raise ValueError(f"fast is False and dtype is {dtype}; without fast, the model computes in float32; leave one out.")
     made = TextClassificationPipeline(loaded.to(target), tokenizer, name=name, batch_size=batch_size, top_k=top_k)
     if fast or dtype != torch.float32:
-        made.quick = make_fast(made.model, dtype)
+        made.pack(dtype)
         made.batch_tokens = BATCH_TOKENS if dtype == torch.float32 else HALF_BATCH_TOKENS
     elif fast is None and loaded is not model and target.type == "cpu":
         made.fast_from = FAST_FROM
@@ -121,7 +122,8 @@ class TextClassificationPipeline:
     top_k       "best": one {"label", "score"} a text; a number k: a list of the k best; None: a list of all labels
 
     batch_tokens  tokens computed together, padding included, where batch_size is None
-    quick       what computes the logits where it is not None: the same model, made fast
+    quick       what computes the logits where it is not None: the same model, made fast, and made anew where `model` has changed
+                since or is another. With forward hooks on it, or not in float32, `model` itself computes
     fast_from   after how many texts `quick` is made; None: never
     """
 
@@ -136,7 +138,8 @@ class TextClassificationPipeline:
     ):
         check_vectors(tokenizer.vocab, model.config.vocab_size)
         self.model = model.eval()
-        self.quick: DistilBertForSequenceClassification | None = None
+        self._dtype: torch.dtype | None = None  # of `quick`
+        self._made: tuple[DistilBertForSequenceClassification | None, list[Any]] = None, []  # `quick`, and of which state
         self.fast_from: int | None = None
         self.batch_tokens = BATCH_TOKENS
         self._given = 0
@@ -187,7 +190,7 @@ class TextClassificationPipeline:
             self._given += len(window)
             if self.fast_from is not None and self._given >= self.fast_from:
                 self.fast_from = None
-                self.quick = make_fast(self.model) if why_not() is None else None
+                self._dtype = torch.float32 if why_not() is None else None
             lengths = [len(ids) for ids in encoded["input_ids"]]
             scores: dict[int, list[Score]] = {}  # of each text in the window
             for rows in batches(lengths, self.batch_tokens) if size is None else [list(range(len(window)))]:
@@ -200,6 +203,20 @@ class TextClassificationPipeline:
                     )
                 ranked = sorted(scores[row], key=lambda score: -score["score"])  # stable: of equals, the lower label first
                 yield ranked[0] if top_k == "best" else ranked[:top_k]
+
+    def pack(self, dtype: torch.dtype) -> None:
+        """Makes `quick`. Raises as minibert.fast does."""
+        state = state_of(self.model)  # before: what changes meanwhile is seen next time
+        self._dtype, self._made = dtype, (make_fast(self.model, dtype), state)
+
+    @property
+    def quick(self) -> DistilBertForSequenceClassification | None:
+        if self._dtype is not None and self._made[1] != (state := state_of(self.model)):
+            try:
+                self.pack(self._dtype)
+            except ValueError:  # hooks, which have to run, or another dtype
+                self._made = None, state
+        return self._made[0]
 
     @property
     def _positions(self) -> int:
