@@ -27,7 +27,19 @@ from .client import CheckpointError, HubUnreachable
 from .config import DistilBertConfig
 from .files import Content, own_file, write_together
 from .model import DistilBertForSequenceClassification, DistilBertModel
-from .tensors import FLOATS, HEAD, MASKED_LANGUAGE_HEAD, POSITION_NUMBERS, check_finite, check_fit, read_tensors, shown
+from .tensors import (
+    FLOATS,
+    HEAD,
+    INDEX,
+    MASKED_LANGUAGE_HEAD,
+    POSITION_NUMBERS,
+    QUESTION_HEAD,
+    check_finite,
+    check_fit,
+    read_shards,
+    read_tensors,
+    shown,
+)
 from .tokenizer import DistilBertTokenizer
 
 __all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
@@ -81,7 +93,7 @@ class AutoModel:
     def from_pretrained(
         where: str | Path, *, revision: str | None = None, dtype: torch.dtype = torch.float32
     ) -> DistilBertModel:
-        """The base model, in evaluation mode; a classification or masked-language head in the file is left aside.
+        """The base model, in evaluation mode; a head in the file is left aside: of classification, masked language or questions.
 
         dtype  what the model computes in, whatever the file stores. Raises CheckpointError.
 
@@ -216,7 +228,9 @@ def read_model(
         raise TypeError(f"new_head is {new_head!r}; wanted a list with the name of each label.")
     try:
         path = own_file(folder, "model.safetensors")
-        if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
+        if not path.exists() and (index := own_file(folder, INDEX)).exists():
+            path = index
+        elif not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
             raise CheckpointError(
                 f"{folder} has {pickles[0].name} but no model.safetensors; minibert reads no pickles. "
                 "Load it with transformers where you trust it, and save it again."
@@ -229,8 +243,9 @@ def read_model(
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
 
-    tensors = read_tensors(path)
-    aside = POSITION_NUMBERS | (MASKED_LANGUAGE_HEAD | HEAD if kind is DistilBertModel or new_head is not None else set())
+    tensors = read_shards(path) if path.name == INDEX else read_tensors(path)
+    heads = MASKED_LANGUAGE_HEAD | QUESTION_HEAD | HEAD
+    aside = POSITION_NUMBERS | (heads if kind is DistilBertModel or new_head is not None else set())
     names = {name: _name_in(kind, name) for name in tensors if name not in aside}
     if len(set(names.values())) < len(names):
         [(twice, _)] = Counter(names.values()).most_common(1)

@@ -78,7 +78,12 @@ def unreachable(repo: str, names: Sequence[str], commit: str) -> HubUnreachable 
 
 
 def _lacks(repo: str, names: tuple[str, ...], revision: str) -> CheckpointError:
-    return CheckpointError(f"{repo} has no {' and no '.join(names)} at {revision[:7]}, and minibert needs it.")
+    rest = ""
+    if "model.safetensors" in names:
+        with suppress(CheckpointError):
+            ask(repo, "model.safetensors.index.json", revision)
+            rest = " It has the weights in shards: get them by `hf download REPO --local-dir FOLDER`, and name that folder."
+    return CheckpointError(f"{repo} has no {' and no '.join(names)} at {revision[:7]}, and minibert needs it.{rest}")
 
 
 def _cached(repo: str, name: str, commit: str, pin: str = "") -> Path | None:

@@ -13,7 +13,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, classify, pipeline
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from minibert.checkpoint import bundled
 from minibert.classify import (
     BATCH_TOKENS,
