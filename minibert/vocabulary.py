@@ -57,6 +57,7 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing:
         raise ValueError(f"{path} has no {missing[0]}; a DistilBERT vocabulary has {', '.join(SPECIAL_TOKENS)}.")
+    _check_added(folder, vocabulary)
     return vocabulary
 
 
@@ -94,6 +95,21 @@ def build(vocabulary: dict[str, int], settings: dict[str, Any]) -> "Tokenizer":
     )
     core.add_special_tokens(list(SPECIAL_TOKENS))  # in a text, they are not cut into pieces
     return core
+
+
+def _check_added(folder: Path, vocabulary: dict[str, int]) -> None:
+    """Raises ValueError where other files of the folder add tokens, which the reference finds in a text before it splits it."""
+    path = own_file(folder, "added_tokens.json")
+    added = [(path, token, index) for token, index in (_read_object(path) if path.exists() else {}).items()]
+    path = own_file(folder, "tokenizer_config.json")
+    for index, token in ((_read_object(path) if path.exists() else {}).get("added_tokens_decoder") or {}).items():
+        added.append((path, token.get("content") if isinstance(token, dict) else token, index))
+    for path, token, index in added:
+        if token not in SPECIAL_TOKENS or str(vocabulary[token]) != str(index):
+            raise ValueError(
+                f"{path} adds {short.repr(token)} to the vocabulary, with the id {short.repr(index)}; minibert reads the "
+                "vocabulary alone, so its ids would be others. Remove the token there where no text has it."
+            )
 
 
 def _of_json(path: Path) -> dict[str, int]:
