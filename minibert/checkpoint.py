@@ -11,6 +11,7 @@ Pickles (`pytorch_model.bin`) are never read: reading one can run any code that 
 
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,10 +31,13 @@ from .model import DistilBertForSequenceClassification, DistilBertModel
 from .tensors import (
     FLOATS,
     HEAD,
+    INDEX,
     MASKED_LANGUAGE_HEAD,
     POSITION_NUMBERS,
+    QUESTION_HEAD,
     check_finite,
     check_fit,
+    read_shards,
     read_tensors,
     shown,
     write_tensors,
@@ -41,7 +45,7 @@ from .tensors import (
 from .tokenizer import DistilBertTokenizer
 
 __all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
-           "HubUnreachable", "bundled", "locate", "save_pretrained"]  # fmt: skip
+           "HubUnreachable", "bundled", "locate", "locate_or_stand_in", "save_pretrained"]  # fmt: skip
 
 DEFAULT = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
 PINNED = {DEFAULT: "714eb0fa89d2f80546fda750413ed43d93601a13"}
@@ -54,6 +58,7 @@ HASHES = {  # commit -> file -> the hash that the Hub states: git's for small fi
     }
 }
 OLD_NAMES = {DEFAULT.split("/")[1]: DEFAULT}  # as courses from before 2024 spell it
+STAND_IN = "mini-sst2"  # the checkpoint that ships
 
 WEIGHTS = (("config.json",), ("model.safetensors",))
 VOCABULARY = (("vocab.txt", "tokenizer.json"),)
@@ -61,6 +66,8 @@ TOKENIZER_SETTINGS = ("tokenizer_config.json",)
 
 # And no others; in the order in which an old checkpoint goes where a new one takes its place.
 FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
+
+_settled: dict[str, "Checkpoint"] = {}  # DEFAULT -> the checkpoint that has its name in this process, once a part was given out
 
 Model = TypeVar("Model", DistilBertModel, DistilBertForSequenceClassification)
 
@@ -76,8 +83,11 @@ class Checkpoint:
 class AutoTokenizer:
     @staticmethod
     def from_pretrained(where: str | Path, *, revision: str | None = None) -> DistilBertTokenizer:
-        """The tokenizer of a checkpoint. Raises CheckpointError, in one sentence, where it cannot be had."""
-        return read_tokenizer(locate(where, revision, weights=False).folder)
+        """The tokenizer of a checkpoint; see locate_or_stand_in for the default checkpoint without a network.
+
+        Raises CheckpointError, in one sentence, where it cannot be had.
+        """
+        return read_tokenizer(locate_or_stand_in(where, revision, weights=False).folder)
 
 
 class AutoModel:
@@ -85,11 +95,13 @@ class AutoModel:
     def from_pretrained(
         where: str | Path, *, revision: str | None = None, dtype: torch.dtype = torch.float32
     ) -> DistilBertModel:
-        """The base model, in evaluation mode; a classification or masked-language head in the file is left aside.
+        """The base model, in evaluation mode; a head in the file is left aside: of classification, masked language or questions.
 
         dtype  what the model computes in, whatever the file stores. Raises CheckpointError.
+
+        Without a network: see locate_or_stand_in.
         """
-        return read_model(locate(where, revision, tokenizer=False).folder, DistilBertModel, dtype)
+        return read_model(locate_or_stand_in(where, revision, tokenizer=False).folder, DistilBertModel, dtype)
 
 
 class AutoModelForSequenceClassification:
@@ -101,7 +113,7 @@ class AutoModelForSequenceClassification:
         dtype: torch.dtype = torch.float32,
         new_head: Sequence[str] | None = None,
     ) -> DistilBertForSequenceClassification:
-        """The classifier, in evaluation mode, every parameter from the file.
+        """The classifier, in evaluation mode, every parameter from the file. Without a network: see locate_or_stand_in.
 
         dtype     what the model computes in, whatever the file stores
         new_head  names of labels, to start training from a base model: the head is drawn anew from
@@ -110,7 +122,7 @@ class AutoModelForSequenceClassification:
         The file is mapped: put another in its place by a rename, as save_pretrained does, never change it while the model lives
         (see read_tensors). Raises CheckpointError, in one sentence that names the tensor, where file and model do not fit.
         """
-        folder = locate(where, revision, tokenizer=False).folder
+        folder = locate_or_stand_in(where, revision, tokenizer=False).folder
         return read_model(folder, DistilBertForSequenceClassification, dtype, new_head)
 
 
@@ -157,9 +169,47 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
     try:
         folder = hub.fetch(repo, revision, required, TOKENIZER_SETTINGS if tokenizer else (), HASHES.get(revision))
     except CheckpointError as error:
-        hint = "" if repo == DEFAULT else f" There is no folder {name} either; what ships is: {', '.join(shipped)}."
-        raise type(error)(f"{error}{hint}") from error
+        raise type(error)(f"{error} There is no folder {name} either; what ships is: {', '.join(shipped)}.") from error
     return Checkpoint(folder, f"{repo}@{folder.name[:7]}")
+
+
+def locate_or_stand_in(
+    where: str | Path = DEFAULT, revision: str | None = None, *, weights: bool = True, tokenizer: bool = True
+) -> Checkpoint:
+    """As locate; but where the default checkpoint cannot be reached, mini-sst2 stands in for it, with one warning a process.
+
+    It does so for the default checkpoint's own two names alone, without a revision, and in this process for good: all that is
+    loaded by these names is of one checkpoint. So a part that is in the cache does not count where the other part can be had
+    neither from there nor from the Hub. After a part of the Hub's checkpoint was given out, nothing stands in for another.
+    """
+    name = str(where)
+    if OLD_NAMES.get(name, name) != DEFAULT or isinstance(where, Path) or os.path.isdir(name):
+        return locate(where, revision, weights=weights, tokenizer=tokenizer)
+    settled = _settled.get(DEFAULT)
+    if revision is None and settled and settled.name == STAND_IN:
+        return settled
+    whole = (*(group[0] for group in WEIGHTS + VOCABULARY), *TOKENIZER_SETTINGS)
+    reason = None if settled or revision is not None else hub.unreachable(DEFAULT, whole, PINNED[DEFAULT])
+    if reason is None:
+        try:
+            found = locate(where, revision, weights=weights, tokenizer=tokenizer)
+            settled = _settled.setdefault(DEFAULT, found)  # in one step: another thread may have been first
+            return found if revision is not None or settled.name != STAND_IN else settled
+        except HubUnreachable as error:
+            if settled or revision is not None:
+                raise
+            reason = error
+    stand_in = locate(STAND_IN)
+    settled = _settled.setdefault(DEFAULT, stand_in)
+    if settled is stand_in:
+        warnings.warn(
+            f"{reason} This is no error: {STAND_IN}, which ships with minibert, answers instead. It is a smaller model, so its "
+            "numbers are not those that a course prints.",
+            stacklevel=3,
+        )
+    elif settled.name != STAND_IN:
+        raise reason
+    return settled
 
 
 def read_tokenizer(folder: Path) -> DistilBertTokenizer:
@@ -180,7 +230,9 @@ def read_model(
         raise TypeError(f"new_head is {new_head!r}; wanted a list with the name of each label.")
     try:
         path = own_file(folder, "model.safetensors")
-        if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
+        if not path.exists() and (index := own_file(folder, INDEX)).exists():
+            path = index
+        elif not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
             raise CheckpointError(
                 f"{folder} has {pickles[0].name} but no model.safetensors; minibert reads no pickles. "
                 "Load it with transformers where you trust it, and save it again."
@@ -193,8 +245,9 @@ def read_model(
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
 
-    tensors = read_tensors(path)
-    aside = POSITION_NUMBERS | (MASKED_LANGUAGE_HEAD | HEAD if kind is DistilBertModel or new_head is not None else set())
+    tensors = read_shards(path) if path.name == INDEX else read_tensors(path)
+    heads = MASKED_LANGUAGE_HEAD | QUESTION_HEAD | HEAD
+    aside = POSITION_NUMBERS | (heads if kind is DistilBertModel or new_head is not None else set())
     names = {name: _name_in(kind, name) for name in tensors if name not in aside}
     if len(set(names.values())) < len(names):
         [(twice, _)] = Counter(names.values()).most_common(1)

@@ -17,15 +17,14 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from .beginning import PIECE
-from .checkpoint import DEFAULT, Checkpoint, HubUnreachable, locate, read_model, read_tokenizer
+from .checkpoint import DEFAULT, STAND_IN, CheckpointError, locate_or_stand_in, read_model, read_tokenizer
 from .fast import fast as make_fast
-from .fast import why_not
+from .fast import state_of, why_not
 from .model import DistilBertForSequenceClassification
 from .tokenizer import BatchEncoding, DistilBertTokenizer, check_text
 from .vocabulary import check_vectors
 
 TASKS = ("sentiment-analysis", "text-classification")
-STAND_IN = "mini-sst2"  # the checkpoint that ships
 
 FAST_FROM = 8  # texts that a pipeline has been given by the time it packs its weights; measured: two or three make up for it
 BATCH_TOKENS = 512  # padding included; measured: from 256 to 1,024 it makes no difference, below and above it does
@@ -64,9 +63,9 @@ def pipeline(
 
     task        "sentiment-analysis" or "text-classification", two names of the same thing
     model       a Hub id, a folder or the name of a checkpoint that ships; or a loaded model, with its tokenizer.
-                None means the Hub's SST-2 checkpoint; only where that is neither cached nor reachable does
-                mini-sst2, which ships, stand in, with a warning. What was asked for by name, checkpoint or revision, is
-                never replaced.
+                None means the Hub's SST-2 checkpoint. Where that is neither cached nor reachable, mini-sst2, which ships,
+                stands in for it, with one warning a process, also where its name is given; the three Auto classes do the
+                same, so that tokenizer and weights are of one checkpoint. No other name and no revision is ever replaced.
     revision    branch, tag or commit on the Hub
     device      such as "cpu", "cuda" or 0; None takes a GPU where PyTorch sees one
     dtype       what is computed in; bfloat16 needs about half the time, and scores change in the third decimal
@@ -89,20 +88,24 @@ def pipeline(
             raise ValueError(f"model is a loaded model, and revision={revision!r} is for the Hub; leave one out.")
         name, loaded = type(model).__name__, model
     elif model is None or isinstance(model, (str, Path)):
-        if model is None and revision is None and tokenizer is None:
-            found = default_checkpoint()
-        else:
-            found = locate(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
+        found = locate_or_stand_in(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
         name = found.name
-        tokenizer = tokenizer or read_tokenizer(found.folder)
-        loaded = read_model(found.folder, DistilBertForSequenceClassification)
+        if tokenizer is None:
+            tokenizer = read_tokenizer(found.folder)
+        elif name == STAND_IN != model and tokenizer.contents() != read_tokenizer(found.folder).contents():
+            raise CheckpointError(
+                f"{STAND_IN} stands in for {model or DEFAULT}, and the tokenizer that you passed is of another checkpoint; "
+                "leave it out."
+            )
+        with torch.inference_mode(False):  # under which PyTorch would not count its parameters' changes
+            loaded = read_model(found.folder, DistilBertForSequenceClassification)
     else:
         raise TypeError(f"model is a {type(model).__name__}; wanted a Hub id, a folder or a DistilBertForSequenceClassification.")
     if fast is False and dtype != torch.float32:
         raise ValueError(f"fast is False and dtype is {dtype}; without fast, the model computes in float32; leave one out.")
     made = TextClassificationPipeline(loaded.to(target), tokenizer, name=name, batch_size=batch_size, top_k=top_k)
     if fast or dtype != torch.float32:
-        made.quick = make_fast(made.model, dtype)
+        made.pack(dtype)
         made.batch_tokens = BATCH_TOKENS if dtype == torch.float32 else HALF_BATCH_TOKENS
     elif fast is None and loaded is not model and target.type == "cpu":
         made.fast_from = FAST_FROM
@@ -120,7 +123,8 @@ class TextClassificationPipeline:
     top_k       "best": one {"label", "score"} a text; a number k: a list of the k best; None: a list of all labels
 
     batch_tokens  tokens computed together, padding included, where batch_size is None
-    quick       what computes the logits where it is not None: the same model, made fast
+    quick       what computes the logits where it is not None: the same model, made fast, and made anew where `model` has changed
+                since or is another. With forward hooks on it, or not in float32, `model` itself computes
     fast_from   after how many texts `quick` is made; None: never
     """
 
@@ -135,7 +139,8 @@ class TextClassificationPipeline:
     ):
         check_vectors(tokenizer.vocab, model.config.vocab_size)
         self.model = model.eval()
-        self.quick: DistilBertForSequenceClassification | None = None
+        self._dtype: torch.dtype | None = None  # of `quick`
+        self._made: tuple[DistilBertForSequenceClassification | None, list[Any]] = None, []  # `quick`, and of which state
         self.fast_from: int | None = None
         self.batch_tokens = BATCH_TOKENS
         self._given = 0
@@ -187,7 +192,7 @@ class TextClassificationPipeline:
             self._given += len(window)
             if self.fast_from is not None and self._given >= self.fast_from:
                 self.fast_from = None
-                self.quick = make_fast(self.model) if why_not() is None else None
+                self._dtype = torch.float32 if why_not() is None else None
             lengths = [len(ids) for ids in encoded["input_ids"]]
             scores: dict[int, list[Score]] = {}  # of each text in the window
             for rows in batches(lengths, self.batch_tokens) if size is None else [list(range(len(window)))]:
@@ -200,6 +205,20 @@ class TextClassificationPipeline:
                     )
                 ranked = sorted(scores[row], key=lambda score: -score["score"])  # stable: of equals, the lower label first
                 yield ranked[0] if top_k == "best" else ranked[:top_k]
+
+    def pack(self, dtype: torch.dtype) -> None:
+        """Makes `quick`. Raises as minibert.fast does."""
+        state = state_of(self.model)  # before: what changes meanwhile is seen next time
+        self._dtype, self._made = dtype, (make_fast(self.model, dtype), state)
+
+    @property
+    def quick(self) -> DistilBertForSequenceClassification | None:
+        if self._dtype is not None and self._made[1] != (state := state_of(self.model)):
+            try:
+                self.pack(self._dtype)
+            except ValueError:  # hooks, which have to run, or another dtype
+                self._made = None, state
+        return self._made[0]
 
     @property
     def positions(self) -> int:
@@ -265,15 +284,6 @@ def _windows(texts: Iterable[str], size: int | None) -> Iterator[tuple[int, list
         raise
     if window:
         yield start, window
-
-
-def default_checkpoint() -> Checkpoint:
-    """The Hub's SST-2 checkpoint, or the one that ships where there is no way to it."""
-    try:
-        return locate(DEFAULT)
-    except HubUnreachable as error:
-        warnings.warn(f"{error} {STAND_IN}, which ships with minibert, answers instead.", stacklevel=3)
-        return locate(STAND_IN)
 
 
 def _device(device: str | int | torch.device | None) -> torch.device:

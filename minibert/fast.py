@@ -64,8 +64,10 @@ def fast(
 ) -> DistilBertForSequenceClassification:
     """A classifier for inference that gives the logits of `model` sooner; `model` itself stays as it is.
 
-    model    in float32, on the CPU or a GPU; its parameters are shared on the CPU, not copied, and packed once: change
-             them, and make a new fast one
+    model    in float32, without forward hooks, on the CPU or a GPU; its parameters are shared on the CPU, not copied. What
+             changes them in place, there or in the result (an optimizer, load_state_dict), is seen, and they are packed
+             again; what writes to `parameter.data` is not, for PyTorch does not count it. Where `model` gets other
+             parameters or modules, the result stays what it was
     dtype    what the products are computed in: float32 (the same logits to 1e-5) or bfloat16; on a GPU the whole model
              is cast to it, float16 too
     compile  on a GPU, let torch.compile fuse what is left between the products; the first call then takes long
@@ -78,6 +80,10 @@ def fast(
     """
     if not isinstance(model, DistilBertForSequenceClassification):
         raise TypeError(f"model is a {type(model).__name__}; wanted a loaded DistilBertForSequenceClassification.")
+    if any(map(hooked, model.modules())):
+        raise ValueError("the model has forward hooks, which would not run where the products are packed; remove them.")
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError("the model was made under torch.inference_mode, so nobody counts its changes; load it outside of that.")
     weight = model.classifier.weight
     if weight.dtype != torch.float32:
         raise ValueError(f"the model is in {weight.dtype}; load it in float32, and say dtype={weight.dtype} here.")
@@ -119,6 +125,29 @@ def fast(
     return quick
 
 
+def hooked(module: nn.Module) -> bool:
+    """Whether a call of the module does something beside its class's forward."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+def state_of(model: nn.Module) -> list[Any]:
+    """What differs after whatever changes the numbers that a model computes, `parameter.data` written to apart."""
+    state: list[Any] = []
+    modules: list[nn.Module | None] = [model]  # nn.Module.modules(), in a third of its time: it is asked before each batch
+    for module in modules:
+        if module is not None:
+            state += module, hooked(module)
+            for parameter in module._parameters.values():
+                state += _version(parameter) if parameter is not None else ()
+            modules += module._modules.values()
+    return state
+
+
+def _version(tensor: Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies, and how often PyTorch has seen it changed in place; views and detached tensors share that counter."""
+    return tensor.data_ptr(), tensor.dtype, -1 if tensor.is_inference() else tensor._version
+
+
 def why_not(dtype: torch.dtype = torch.float32) -> str | None:
     """None where products of this dtype can be packed on this CPU; else the reason, in words.
 
@@ -157,18 +186,21 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias  # as the checkpoint has them: names, state_dict and float64 stay
         self.dtype, self.gelu = dtype, gelu
-        self.packed: tuple[Tensor, Tensor] | None = None
+        self.packed: tuple[Tensor, Tensor, Any] | None = None
         self.pack()
 
     def pack(self) -> tuple[Tensor, Tensor]:
-        weight, bias = self.weight.detach().to(self.dtype), self.bias.detach().to(self.dtype)
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight), bias
-        return self.packed
+        """The packed weights and the bias, anew where these have changed."""
+        packed, state = self.packed, (_version(self.weight), _version(self.bias))
+        if packed is None or packed[2] != state:
+            weight, bias = self.weight.detach().to(self.dtype), self.bias.detach().to(self.dtype)
+            self.packed = packed = torch.ops.mkldnn._reorder_linear_weight(weight), bias, state
+        return packed[:2]
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype not in (torch.float32, self.dtype) or x.device.type != "cpu":  # oneDNN has no float64
             return F.linear(x, self.weight, self.bias)
-        weight, bias = self.packed or self.pack()
+        weight, bias = self.pack()
         follows, exact = ("gelu", "none") if self.gelu else ("none", "")  # GELU with algorithm "none" is the exact one
         output: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), weight, bias, follows, [], exact)
         return output if self.gelu else output.to(x.dtype)
@@ -221,7 +253,8 @@ class FirstTokenTransformer(Transformer):
         output_hidden_states: bool = False, output_attentions: bool = False,
     ) -> BaseModelOutput:
         last: Any = self.layer[-1]
-        if output_hidden_states or output_attentions or not isinstance(last.attention, FusedAttention):
+        whole = output_hidden_states or output_attentions or hooked(last) or hooked(last.attention)
+        if whole or not isinstance(last.attention, FusedAttention):
             return super().forward(hidden_states, attention_mask, output_hidden_states, output_attentions)
         for block in self.layer[:-1]:
             hidden_states, _ = block(hidden_states, attention_mask)             # (batch, tokens, dim)

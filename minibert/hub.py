@@ -65,8 +65,25 @@ def fetch(
     return next(path.parent for path in cached.values() if path)
 
 
+def unreachable(repo: str, names: Sequence[str], commit: str) -> HubUnreachable | None:
+    """Why a commit's files cannot all be had, where one of them is not cached and nobody answers in the Hub's name; else None."""
+    try:
+        if not all(_in_cache(repo, name, commit) for name in names):
+            patiently(lambda: ask(repo, names[0], commit))
+    except HubUnreachable as error:
+        return error
+    except CheckpointError:  # somebody answers: fetch says what is wrong
+        pass
+    return None
+
+
 def _lacks(repo: str, names: tuple[str, ...], revision: str) -> CheckpointError:
-    return CheckpointError(f"{repo} has no {' and no '.join(names)} at {revision[:7]}, and minibert needs it.")
+    rest = ""
+    if "model.safetensors" in names:
+        with suppress(CheckpointError):
+            ask(repo, "model.safetensors.index.json", revision)
+            rest = " It has the weights in shards: get them by `hf download REPO --local-dir FOLDER`, and name that folder."
+    return CheckpointError(f"{repo} has no {' and no '.join(names)} at {revision[:7]}, and minibert needs it.{rest}")
 
 
 def _cached(repo: str, name: str, commit: str, pin: str = "") -> Path | None:

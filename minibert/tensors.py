@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .client import CheckpointError
-from .files import no_key_twice, open_plain, own_file, short
+from .files import no_key_twice, open_plain, own_file, read_json, short
 
 LARGEST_HEADER = 4 * 2**20  # bytes; 1,000 blocks, the most that config.py allows, have one of 2.4 million
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -25,6 +25,8 @@ DTYPES = dict(zip(FLOATS, ("F64", "F32", "F16", "BF16"), strict=True))  # as a h
 LINEAR = ("weight", "bias")
 HEAD = {f"{layer}.{part}" for layer in ("pre_classifier", "classifier") for part in LINEAR}
 MASKED_LANGUAGE_HEAD = {f"vocab_{layer}.{part}" for layer in ("transform", "layer_norm", "projector") for part in LINEAR}
+QUESTION_HEAD = {f"qa_outputs.{part}" for part in LINEAR}
+INDEX = "model.safetensors.index.json"  # of a checkpoint in shards: {"weight_map": {tensor: file}}
 POSITION_NUMBERS = {"distilbert.embeddings.position_ids", "embeddings.position_ids"}  # 0, 1, 2 ..., which old files carry
 
 
@@ -47,7 +49,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         file = open_plain(own_file(path.parent, path.name))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no model.safetensors; wanted a checkpoint's folder.") from error
+        raise CheckpointError(f"{path.parent} has no {path.name}; wanted a checkpoint's folder.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
     start = b""
@@ -68,6 +70,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             remedy = "it is a Git LFS pointer: run `git lfs pull` where it came from"
         reason = repr(str(error)[:200])[1:-1]  # it may quote a name out of the file
         raise CheckpointError(f"{path} is no whole safetensors file ({reason}); {remedy}.") from error
+    return tensors
+
+
+def read_shards(path: Path) -> dict[str, Tensor]:
+    """All tensors of the files that an index names: each file once, and in it what the index says, no more and no less.
+
+    Raises CheckpointError, in one sentence.
+    """
+    try:
+        index = read_json(own_file(path.parent, path.name))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(str(error)) from error
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
+        raise CheckpointError(f'{path} is no index of shards; wanted {{"weight_map": {{tensor: file}}}}.')
+    files = sorted(set(places.values()))
+    strange = [file for file in files if not file.endswith(".safetensors") or "/" in file or "\\" in file]
+    if strange:
+        raise CheckpointError(f"{path} names {short.repr(strange[0])}; wanted a safetensors file of the same folder.")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        shard, expected = read_tensors(path.parent / file), {name for name in places if places[name] == file}
+        if odd := sorted(shard.keys() ^ expected):
+            fault = "lacks" if odd[0] in expected else "has"
+            against = "where" if odd[0] in expected else "though not"
+            raise CheckpointError(f"{path.parent / file} {fault} {shown(odd[0])}, {against} {path.name} has it; fetch both again.")
+        tensors |= shard
     return tensors
 
 
@@ -106,6 +135,14 @@ def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
             f"{path} is a base model without a classification head (no {missing[0]}); "
             'use AutoModel, or train a head: new_head=["NEGATIVE", "POSITIVE"].'
         )
+    other = "question answering (qa_outputs)" if extra and set(extra) <= QUESTION_HEAD and set(missing) == HEAD else ""
+    if not extra and set(missing) == {f"pre_classifier.{part}" for part in LINEAR}:
+        other = "token classification (classifier without pre_classifier)"
+    if other:
+        raise CheckpointError(
+            f"{path} has the head of {other}, not of sequence classification; "
+            'use AutoModel, or train a head: new_head=["NEGATIVE", "POSITIVE"].'
+        )
     if missing:
         alike = difflib.get_close_matches(missing[0], islice(extra, 100), n=1)
         hint = f" It has {shown(alike[0])}, which looks like a rename." if alike else ""
@@ -115,8 +152,10 @@ def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     for name, parameter in wanted.items():
         tensor = tensors[name]
         if tensor.shape != parameter.shape:
+            one = name == "classifier.weight" and tensor.shape[:1] == (1,)
+            rest = " One score is what the head of multiple choice gives." if one else ""
             raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}; config.json's model wants {tuple(parameter.shape)}."
+                f"{path}: {name} has shape {tuple(tensor.shape)}; config.json's model wants {tuple(parameter.shape)}.{rest}"
             )
         if tensor.dtype not in FLOATS:
             raise CheckpointError(f"{path}: {name} has dtype {tensor.dtype}; wanted {', '.join(map(str, FLOATS))}.")

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minibert.checkpoint import Checkpoint, locate, read_model, read_tokenizer
-from minibert.classify import default_checkpoint
+from minibert.checkpoint import Checkpoint, locate, locate_or_stand_in, read_model, read_tokenizer
 from minibert.ending import Parser, end
 from minibert.fast import fast
 from minibert.learn.divergence import TIMES_THE_ROUNDING, Comparison, Stage, compare
@@ -195,7 +194,7 @@ def show(args: argparse.Namespace) -> bool:
     if args.gradients and args.against == "fast":
         raise ValueError("--gradients and --against fast exclude each other: what is made fast gives no gradients.")
     swaps = parse(args.swap)
-    checkpoint = default_checkpoint() if args.model is None else locate(args.model)
+    checkpoint = locate_or_stand_in() if args.model is None else locate(args.model)
     ours, tokenizer = read(checkpoint), read_tokenizer(checkpoint.folder)
     check_vectors(tokenizer.vocab, ours.config.vocab_size)
     theirs, their_tokenizer, name = load_reference(args.against, checkpoint)

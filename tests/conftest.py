@@ -15,6 +15,7 @@ import torch
 from hypothesis import Phase, settings
 from safetensors.torch import save
 
+import minibert.checkpoint
 import minibert.model
 from minibert.cli import main
 from minibert.config import DistilBertConfig
@@ -64,6 +65,12 @@ def model() -> DistilBertForSequenceClassification:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model.eval()
+
+
+@pytest.fixture(autouse=True)
+def nothing_settled(monkeypatch):
+    """Each test begins as a process does: whether mini-sst2 stands in is not decided."""
+    monkeypatch.setattr(minibert.checkpoint, "_settled", {})
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_a_classifier_is_loaded_tensor_for_tensor_for_evaluation_and_can_be_trai
     ("name", "tensor", "words"),
     [
         (f"distilbert.{WEIGHT}", None, ["lacks", WEIGHT]),
-        ("qa_outputs.weight", torch.ones(2, 8), ["has qa_outputs.weight", "no place"]),
+        ("outputs.weight", torch.ones(2, 8), ["has outputs.weight", "no place"]),
         ("distilbert.pooler.weight", torch.ones(2, 8), ["pooler.weight", "no place"]),
         (WEIGHT, torch.ones(16, 8), [WEIGHT]),  # the file has it with the prefix too: which one is right?
         (f"distilbert.{WEIGHT}", torch.ones(8, 16), [WEIGHT, "(8, 16)", "(16, 8)"]),
@@ -218,6 +218,83 @@ def test_a_new_head_is_drawn_as_widely_as_the_config_says(model, tmp_path):
     for weight in (head.pre_classifier.weight, head.classifier.weight):  # 64 x 64 = 4096 numbers each
         # Their deviation is known to 1/sqrt(2 * 4096) = 1.1 %, their mean to 0.05/64; five times that is allowed.
         assert abs(weight.std().item() / 0.05 - 1) < 0.055 and abs(weight.mean().item()) < 5 * 0.05 / 64
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("QuestionAnswering", ["the head of question answering (qa_outputs)", "use AutoModel", "new_head="]),
+        ("TokenClassification", ["the head of token classification", "use AutoModel", "new_head="]),
+        ("MultipleChoice", ["classifier.weight has shape (1, 8)", "(2, 8)", "multiple choice"]),
+    ],
+)
+def test_of_a_checkpoint_with_another_head_the_base_is_loaded_and_the_head_is_named(folder, files, tensors, task, words):
+    config = transformers.DistilBertConfig(**json.loads(files["config.json"]))
+    reference = getattr(transformers, f"DistilBertFor{task}")(config)
+    reference.distilbert.load_state_dict(base_of(tensors))
+    reference.save_pretrained(folder)
+    assert_equal(AutoModel.from_pretrained(folder).state_dict(), base_of(tensors))
+    assert_refused(lambda: load(folder), *words)
+    assert_equal(load(folder, new_head=["A", "B"]).distilbert.state_dict(), base_of(tensors))
+
+
+# Shards
+
+
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+
+
+@pytest.fixture
+def shards(folder, tensors):
+    """The checkpoint in two files: the head in the second. Gives a function that writes the index anew."""
+    (folder / "model.safetensors").unlink()
+    places = {name: SECOND if name in HEAD else FIRST for name in tensors}
+    for file in (FIRST, SECOND):
+        save_file({name: tensors[name] for name in tensors if places[name] == file}, folder / file)
+
+    def write(**changes):
+        index = {"metadata": {"total_size": 1}, "weight_map": places | changes}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    write()
+    return write
+
+
+def test_a_checkpoint_in_shards_is_loaded_tensor_for_tensor(shards, folder, tensors):
+    assert_equal(load(folder).state_dict(), tensors)
+    assert_equal(AutoModel.from_pretrained(folder).state_dict(), base_of(tensors))
+
+
+def test_the_shards_that_transformers_writes_are_read(files, tensors, tmp_path):
+    reference = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**json.loads(files["config.json"])))
+    reference.load_state_dict(tensors)
+    reference.save_pretrained(tmp_path / "there", max_shard_size="4KB")
+    assert len(list((tmp_path / "there").glob("model-*.safetensors"))) > 1
+    assert_equal(load(tmp_path / "there").state_dict(), tensors)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classifier.bias": FIRST}, [FIRST, "lacks classifier.bias"]),
+        ({"made.up": SECOND}, [SECOND, "lacks made.up"]),
+        ({"classifier.bias": "../model.safetensors"}, ["names '../model.safetensors'", "of the same folder"]),
+        ({"classifier.bias": "pytorch_model.bin"}, ["names 'pytorch_model.bin'"]),
+        ({"classifier.bias": "gone.safetensors"}, ["has no gone.safetensors"]),
+        ({"classifier.bias": 1}, ["is no index of shards"]),
+    ],
+)
+def test_an_index_that_is_not_its_shards_is_refused(shards, folder, changes, words):
+    shards(**changes)
+    assert_refused(lambda: load(folder), *words)
+
+
+def test_a_tensor_in_two_shards_or_twice_in_the_index_is_refused(shards, folder, tensors):
+    save_file({name: tensors[name] for name in [*HEAD, f"distilbert.{WEIGHT}"]}, folder / SECOND)
+    assert_refused(lambda: load(folder), SECOND, f"has distilbert.{WEIGHT}", "though not model.safetensors.index.json")
+    index = folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "b.safetensors", "a": "c.safetensors"}}')
+    assert_refused(lambda: load(folder), "index.json", "is there twice")
 
 
 # Writing, and the reference

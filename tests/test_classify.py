@@ -17,7 +17,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, HubUnreachable, classify, pipeline
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from minibert.checkpoint import bundled
 from minibert.classify import (
     BATCH_TOKENS,
@@ -413,22 +413,3 @@ def test_a_loaded_model_has_no_revision(ours):
 def test_a_loaded_model_needs_its_tokenizer(ours):
     with pytest.raises(ValueError, match="pass its tokenizer too"):
         pipeline(model=ours.model)
-
-
-def unreachable(where, revision=None, **_):
-    if "/" in str(where):
-        raise HubUnreachable(f"the Hugging Face Hub cannot be reached for {where}.")
-    return classify.Checkpoint(bundled()[where], where)
-
-
-def test_without_the_hub_the_checkpoint_that_ships_stands_in_and_says_so(monkeypatch):
-    monkeypatch.setattr(classify, "locate", unreachable)
-    with pytest.warns(UserWarning, match="cannot be reached .* mini-sst2, which ships with minibert, answers instead"):
-        made = pipeline("sentiment-analysis")
-    assert made.name == "mini-sst2"
-
-
-def test_a_checkpoint_asked_for_by_name_is_never_replaced(monkeypatch):
-    monkeypatch.setattr(classify, "locate", unreachable)
-    with pytest.raises(HubUnreachable):
-        pipeline("sentiment-analysis", model=classify.DEFAULT)

@@ -570,6 +570,19 @@ def test_the_labs_code_runs_with_one_word_changed(files, tmp_path):
         assert words in done.stdout
 
 
+def test_the_labs_code_runs_offline_from_its_first_line_to_its_last_without_numpy_and_transformers(tmp_path):
+    lab = tmp_path / "lab.py"
+    lab.write_text(LAB.replace("from transformers import", "from minibert import"))
+    bare = "import runpy, sys; sys.modules |= {'numpy': None, 'transformers': None}"
+    command = [sys.executable, "-c", f"{bare}; runpy.run_path({str(lab)!r})"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("answers instead") == 1 and "NumPy" not in done.stderr
+    for words in ("'label': 'POSITIVE', 'score': 0.", "'label': 'NEGATIVE', 'score': 0.", "'input_ids': tensor([[  101,  1045,",
+                  "torch.Size([2, 16, 384])", "torch.Size([2, 2])", "{0: 'NEGATIVE', 1: 'POSITIVE'}"):  # fmt: skip
+        assert words in done.stdout
+
+
 def test_importing_minibert_imports_torch_and_nothing_else_beside_it(tmp_path):
     code = """import sys, torch
 before = set(sys.modules)

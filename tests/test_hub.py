@@ -89,6 +89,13 @@ def test_a_second_load_of_a_full_commit_makes_no_request(server, model, lacking)
         server.requests.clear()
 
 
+def test_a_repository_with_its_weights_in_shards_is_refused_with_the_way_to_have_them(server):
+    del server.repos[REPO]["model.safetensors"]
+    assert "shards" not in refusal(lambda: load(REPO, revision=COMMIT))
+    server.repos[REPO]["model.safetensors.index.json"] = b"{}"
+    assert "has the weights in shards: get them by `hf download" in refusal(lambda: load(REPO, revision=COMMIT))
+
+
 @pytest.mark.parametrize("name", [DEFAULT, "distilbert-base-uncased-finetuned-sst-2-english"])
 def test_the_pinned_revision_is_the_one_that_is_asked_for(server, files, name, monkeypatch):
     monkeypatch.setattr(checkpoint, "HASHES", {})  # which are the real files'

@@ -23,8 +23,9 @@ RESULTS = [{"label": "POSITIVE", "score": 0.9598047137260437}, {"label": "NEGATI
 STEPS = f"""
 import json, sys, torch
 from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, HubUnreachable, pipeline
-from minibert.checkpoint import DEFAULT
+from minibert.checkpoint import DEFAULT, locate
 try:
+    locate(DEFAULT)  # all of it, or nothing: mini-sst2 would stand in for it below
     model = AutoModelForSequenceClassification.from_pretrained(DEFAULT)
     tokenizer, base = AutoTokenizer.from_pretrained(DEFAULT), AutoModel.from_pretrained(DEFAULT)
 except HubUnreachable as error:
