@@ -1,11 +1,14 @@
 """Plants every known mistake, and looks who notices: the checker of the exercises, and the project's own tests.
 
-    python scripts/plant.py                      both tables, some ten minutes
+    python scripts/plant.py                      both tables, some twenty minutes
     python scripts/plant.py --only exercises     each mistake in each exercise that knows it: what does the checker call it?
     python scripts/plant.py --only tests         each mistake in a copy of the source: do the tests go red?
     python scripts/plant.py "mask inverted"      the same for this one
 
-Exit status: 0 if every visible mistake is noticed, and named as itself by the checker; 1 if not.
+Before the second table, the tests run without any mistake, and have to be green; red is what pytest calls failed tests and
+nothing else.
+
+Exit status: 0 if every visible mistake is noticed, and named as itself by the checker; 1 if not; 2 if that could not be tried.
 """
 
 import os
@@ -18,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from minibert.ending import Parser, end
-from minibert.learn.bugs import Mistake
+from minibert.learn.bugs import SEEN_IN_HALF, Mistake
 from minibert.learn.exercises import course
 from minibert.learn.proof import rehearse
 
@@ -29,13 +32,13 @@ QUICKEST = "tests/test_model.py::test_each_module_alone_equals_the_references"  
 TESTS = {"minibert.model": (QUICKEST, "tests/test_model.py"), "minibert.bert": ("tests/test_scripts.py", "-k", "fold")}
 
 
-def suite_says(mistake: Mistake | None, *further: str) -> str:
+def suite_says(mistake: Mistake | None, *further: str, module: str = "minibert.model") -> str:
     """Runs the tests of a source, in a copy of the tree with a mistake in it: "red", "green", or what else pytest ended with.
 
-    mistake  None plants nothing
+    mistake  None plants nothing, in `module`
     further  arguments for pytest
     """
-    module = mistake.module if mistake else "minibert.model"
+    module = mistake.module if mistake else module
     with tempfile.TemporaryDirectory() as folder:
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
@@ -51,6 +54,13 @@ def suite_says(mistake: Mistake | None, *further: str) -> str:
 
 
 def in_tests(mistakes: list[Mistake]) -> Iterator[tuple[Mistake, str]]:
+    """What the tests say of each. Raises ValueError where they are not green without any: a red would then mean nothing."""
+    for module in dict.fromkeys(mistake.module for mistake in mistakes):
+        if (said := suite_says(None, module=module)) != "green":
+            raise ValueError(
+                f"without any mistake the tests of {module} are not green ({said}), so nothing can be said of what they notice; "
+                f"run `python -m pytest {' '.join(TESTS[module])}`, which needs `pip install -e \".[test]\"`."
+            )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from zip(mistakes, pool.map(suite_says, mistakes), strict=True)
 
@@ -61,8 +71,9 @@ def run() -> int:
     parser.add_argument("--only", choices=("exercises", "tests"), help="one of the two tables")
     args = parser.parse_args()
     known = course()
-    mistakes = [one for one in known.mistakes if not args.name or one.name in args.name]
-    if unknown := set(args.name) - {one.name for one in mistakes}:
+    planted = [one for one in (*known.mistakes, *SEEN_IN_HALF) if not args.name or one.name in args.name]
+    mistakes = [one for one in planted if one not in SEEN_IN_HALF]  # which the checker knows
+    if unknown := set(args.name) - {one.name for one in planted}:
         parser.error(f"there is no mistake {sorted(unknown)[0]!r}.")
 
     missed = 0
@@ -78,7 +89,7 @@ def run() -> int:
             print(f"{name:<40}{exercise:<20}{stage:<20}{named}", flush=True)
     if args.only != "exercises":
         print(f"\n{'mistake':<40}{'source':<20}tests")
-        for mistake, said in in_tests([one for one in mistakes if one.module in TESTS and one.edit]):
+        for mistake, said in in_tests([one for one in planted if one.module in TESTS and one.edit]):
             right = said == "red" or (bool(mistake.invisible) and said == "green")
             missed += not right
             print(f"{mistake.name:<40}{mistake.module:<20}{said}{'' if right else '  NOT NOTICED'}", flush=True)
@@ -87,7 +98,7 @@ def run() -> int:
 
 
 def main() -> None:
-    end("plant", run)
+    end("plant", run, failed=2)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ FURTHER = {
 
 # Of these the forward pass makes the right numbers: gradients show them, or training, or nothing does.
 RIGHT_NUMBERS = {
-    "key bias dropped", "queries without gradient", "mask of -10000", "attention dropout forgotten",
+    "key bias dropped", "queries without gradient", "mask of -10000", "mask filled with float32's lowest",
+    "attention dropout forgotten",
     "feed-forward dropout forgotten", "head dropout forgotten",
     "attention dropout before softmax", "attention dropout twice", "attention dropout of 0.5", "values dropped", "context dropped",
     "dropped weights not used", "dropout on what attention gathered", "feed-forward dropout between the layers",

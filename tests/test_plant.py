@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import plant
 import pytest
 
+from minibert.learn.bugs import SEEN_IN_HALF
 from minibert.learn.exercises import course
 
 MISTAKES = {mistake.name: mistake for mistake in course().mistakes}
@@ -48,3 +49,21 @@ def test_the_script_tells_what_the_checker_calls_a_mistake(monkeypatch, capsys):
         "mask of -10000 masking passed as itself",
         "mask of -10000 self-attention passed invisible here",
     }
+
+
+@pytest.mark.parametrize("arguments", [("-p", "no_such_plugin"), ("tests/no_such_file.py",), ("tests/test_weights.py", "-k", "none")])
+def test_tests_that_are_not_green_without_a_mistake_say_nothing_of_one(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(plant, "TESTS", {"minibert.model": arguments})  # pytest ends with 1, 4 and 5
+    monkeypatch.setattr("sys.argv", ["plant.py", "--only", "tests", "no scale"])
+    with pytest.raises(SystemExit) as ended:
+        plant.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and "noticed" not in said.out.replace("they notice", "")
+    assert "without any mistake the tests of minibert.model are not green" in said.err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["mask filled with float32's lowest", "softmax in three rounded steps"])
+def test_a_mistake_that_only_half_precision_shows_is_red(name):
+    known = {one.name: one for one in (*course().mistakes, *SEEN_IN_HALF)}
+    assert plant.suite_says(known[name], "-k", "half_precision") == "red"

@@ -618,4 +618,24 @@ MISTAKES = (
             "self.output_layer_norm(attended + transformed)", "(attended + transformed)",
         ),
     ),
+    Mistake(
+        "mask filled with float32's lowest",
+        "The lowest number was taken from float32 and not from the type of the scores. The numbers are the same, until somebody "
+        "loads the model in float16 or bfloat16: there PyTorch refuses a fill value that the type does not have.",
+        ("torch.finfo(scores.dtype).min)", "torch.finfo(torch.float32).min)"),
+        invisible="a check computes in float64, where both are far below every score and get a weight of exactly 0.",
+    ),
+)
+
+# Shown by no number in float64 or float32: the tests of half precision have to see them. No exercise knows them, since for a
+# check, which computes in float64, they are right.
+SEEN_IN_HALF = (
+    Mistake(
+        "softmax in three rounded steps",
+        "F.softmax computes in float32 within and rounds once. exp, sum and division round three times in half precision.",
+        (
+            "attention = F.softmax(scores, dim=-1) ",
+            "attention = (scores - scores.amax(-1, True)).exp(); attention = attention / attention.sum(-1, True) ",
+        ),
+    ),
 )
