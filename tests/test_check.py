@@ -453,7 +453,42 @@ def test_a_gradient_of_0_is_told_as_such(check):
     """
     report = check("feed-forward", body)
     assert report.stage == "gradients"
-    assert "ffn.lin2.bias received a gradient of 0 everywhere: nothing that you compute depends on it." in report.text
+    assert "ffn.lin2.bias received a gradient of 0 everywhere: its way to the loss may be cut off" in report.text
+
+
+def test_a_gradient_that_is_cut_off_is_not_said_to_be_of_what_nothing_depends_on(check):
+    lines = [
+        "scores = q @ k.transpose(2, 3) / self.head_dim**0.5",
+        "scores = scores if attention_mask is None else scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)",
+        "attention = self.dropout(F.softmax(scores, dim=-1))",
+        "found = attention.detach() @ v",
+    ]
+    report = check("self-attention", ATTENTION.format(lines="\n    ".join(lines)))
+    assert report.stage == "gradients"
+    assert "q_lin.weight never received a gradient: its way to the loss may be cut off (.detach()" in report.text
+
+
+def test_a_list_that_is_changed_in_place_is_a_changed_argument(check):
+    body = """
+        for sentence in sentences:
+            sentence.insert(0, cls_id)
+            sentence.append(sep_id)
+        longest = max(map(len, sentences))
+        return torch.tensor([sentence + [pad_id] * (longest - len(sentence)) for sentence in sentences])
+    """
+    report = check("special-tokens", body)
+    assert report.stage == "changes its argument" and "their argument `sentences` in place" in report.text
+
+
+def test_right_numbers_are_no_known_mistakes_numbers_where_an_argument_is_changed(check):
+    body = """
+        gathered, attention = self.attention(hidden_states, attention_mask)
+        hidden_states += gathered
+        attended = self.sa_layer_norm(hidden_states)
+        return self.output_layer_norm(attended + self.ffn(attended)), attention
+    """
+    report = check("block", body)
+    assert (report.stage, report.mistake) == ("changes its argument", "") and "known mistake" not in report.text
 
 
 UNDROPPED = (

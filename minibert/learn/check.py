@@ -248,7 +248,10 @@ class _Examination:
             apart = torch.inf if got is None else (got - gradient).abs().max().item() / steepest
             if got is None or (not apart <= SAME_IN_MODEL and not got.any()):
                 never = "never received a gradient" if got is None else "received a gradient of 0 everywhere"
-                text = f"The numbers are right, but {name} {never}: nothing that you compute depends on it."
+                text = (
+                    f"The numbers are right, but {name} {never}: its way to the loss may be cut off (.detach(), .data, "
+                    "torch.no_grad()), or nothing that you compute depends on it."
+                )
                 raise self.naming.by_gradients(mine, steepest, text, case)
             if not apart <= largest:
                 worst, largest = name, apart if apart > largest else torch.inf  # NaN, which nothing is larger than

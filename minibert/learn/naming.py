@@ -41,7 +41,16 @@ class Naming:
         """The finding with the name of the mistake that makes the same in every call, at padding too, if one does.
 
         Else with the names of the two that do together, or with the one that makes the same in most of the calls that are wrong.
+        Where every number is right, with the name of the mistake that changes the same arguments.
         """
+        wrong = [(case, run) for case, run in self._calls(runs) if not self._same(run, case.wanted, case)]
+        if not wrong:
+            changed = [run.changed for run in runs]
+            found = [
+                mistake for mistake, trial in self.candidates
+                if self._makes(trial, runs) and [self._run(trial, case).changed for case, _ in self._calls(runs)] == changed
+            ]  # fmt: skip
+            return _finding(finding.stage, finding.text, "This is a known mistake", found)
         found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
         found = found or [mistake for mistake, trial in self.candidates if self._makes(trial, runs)]
         found = found or [mistake for mistake, trial in self._past_the_end() if self._makes(trial, runs)][:1]
@@ -49,7 +58,6 @@ class Naming:
             return _finding(finding.stage, finding.text, "These are exactly the numbers of a known mistake", found)
         if pair := self._pair(runs):
             return _both(finding, pair)
-        wrong = [(case, run) for case, run in self._calls(runs) if not self._same(run, case.wanted, case)]
         times = {
             mistake: sum(self._same(run, self._run(trial, case).values, case) for case, run in wrong)
             for mistake, trial in self.candidates
@@ -59,7 +67,7 @@ class Naming:
         if len(likely) != 1:
             return finding
         words = f"In {most} of the {len(wrong)} calls that are wrong, these are exactly the numbers of a known mistake"
-        return _finding(finding.stage, finding.text + "\nMore than one thing is wrong.", words, likely)
+        return _finding(finding.stage, finding.text + "\nMore than one thing may be wrong.", words, likely)
 
     def by_odd_numbers(self, finding: Finding, runs: list[Run]) -> Finding:
         """The same where numbers came out that are none: a mistake makes the very same, or would with a finite number for -inf."""

@@ -303,4 +303,10 @@ def _named(result: Any, cut: Cut) -> Values:
 
 
 def _unchanged(one: Any, other: Any) -> bool:
-    return one is other or all(torch.equal(a, b) for (_, a), (_, b) in zip(leaves(one), leaves(other), strict=True))
+    """Whether an argument is as it was: its tensors, and what its lists and dicts hold."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    if type(one) is type(other) and type(one) in (list, tuple, dict):
+        mine, theirs = (list(value.items()) if type(value) is dict else list(value) for value in (one, other))
+        return len(mine) == len(theirs) and all(map(_unchanged, mine, theirs))
+    return one is other or bool(one == other)
