@@ -31,15 +31,14 @@ from .model import DistilBertForSequenceClassification, DistilBertModel
 from .tensors import (
     FLOATS,
     HEAD,
-    INDEX,
     MASKED_LANGUAGE_HEAD,
     POSITION_NUMBERS,
     QUESTION_HEAD,
     check_finite,
     check_fit,
-    read_shards,
-    read_tensors,
+    read_weights,
     shown,
+    weights_of,
     write_tensors,
 )
 from .tokenizer import DistilBertTokenizer
@@ -229,10 +228,8 @@ def read_model(
     if isinstance(new_head, str):
         raise TypeError(f"new_head is {new_head!r}; wanted a list with the name of each label.")
     try:
-        path = own_file(folder, "model.safetensors")
-        if not path.exists() and (index := own_file(folder, INDEX)).exists():
-            path = index
-        elif not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
+        path = weights_of(folder)
+        if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
             raise CheckpointError(
                 f"{folder} has {pickles[0].name} but no model.safetensors; minibert reads no pickles. "
                 "Load it with transformers where you trust it, and save it again."
@@ -245,7 +242,7 @@ def read_model(
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
 
-    tensors = read_shards(path) if path.name == INDEX else read_tensors(path)
+    tensors = read_weights(path)
     heads = MASKED_LANGUAGE_HEAD | QUESTION_HEAD | HEAD
     aside = POSITION_NUMBERS | (heads if kind is DistilBertModel or new_head is not None else set())
     names = {name: _name_in(kind, name) for name in tensors if name not in aside}

@@ -161,9 +161,12 @@ def _exercise(args: argparse.Namespace) -> int:
 def _fetch(args: argparse.Namespace) -> None:
     from .checkpoint import DEFAULT, FILES, CheckpointError, locate
     from .files import own_file, write_together
+    from .tensors import INDEX
 
     found = locate(DEFAULT if args.where is None else args.where, args.revision)
     here = {name: path for name in FILES if (path := own_file(found.folder, name)).is_file()}
+    if "model.safetensors" not in here and (found.folder / INDEX).exists():
+        raise CheckpointError(f"{found.folder} has its weights in shards, which fetch does not copy; copy the folder itself.")
     if not {"config.json", "model.safetensors"} <= here.keys():
         raise CheckpointError(f"{found.folder} holds no checkpoint; wanted a config.json and a model.safetensors in it.")
     folder = found.folder

@@ -21,7 +21,7 @@ from .config import DistilBertConfig
 from .fast import why_not
 from .files import is_a_commit, open_plain, own_file, read_json
 from .model import DistilBertForSequenceClassification, DistilBertModel
-from .tensors import HEAD, check_finite, read_tensors
+from .tensors import HEAD, check_finite, read_weights, weights_of
 from .tokenizer import printable
 from .vocabulary import check_vectors
 
@@ -149,7 +149,7 @@ def _looked_through(name: str, folder: Path) -> Finding:
             stated = pinned.get(file.name) or (file.readlink().name if hashed and file.is_symlink() else "")
             if hub.STATED_HASH.fullmatch(stated) and (damage := hub.damage_of(file, stated)):
                 raise CheckpointError(f"{file} is damaged: {damage}; it is fetched again when it is next used.")
-        if HEAD & read_tensors(folder / "model.safetensors").keys():
+        if HEAD & read_weights(weights_of(folder)).keys():
             model = read_model(folder, DistilBertForSequenceClassification)
             check_finite(model.state_dict(), folder)
             TextClassificationPipeline(model, read_tokenizer(folder))("A text.")

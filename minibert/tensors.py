@@ -73,6 +73,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def weights_of(folder: Path) -> Path:
+    """Where a folder's weights are: model.safetensors or, where that is not there, the index of its shards.
+
+    Raises ValueError or OSError, in one sentence, for a link out of the folder.
+    """
+    whole, index = own_file(folder, "model.safetensors"), own_file(folder, INDEX)
+    return index if index.exists() and not whole.exists() else whole
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of what `weights_of` found. Raises CheckpointError, in one sentence."""
+    return read_shards(path) if path.name == INDEX else read_tensors(path)
+
+
 def read_shards(path: Path) -> dict[str, Tensor]:
     """All tensors of the files that an index names: each file once, and in it what the index says, no more and no less.
 

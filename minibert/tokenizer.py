@@ -88,7 +88,7 @@ class DistilBertTokenizer:
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `vocab.txt` and `tokenizer_config.json`, from which minibert and transformers make this tokenizer.
 
-        A `tokenizer.json` that was there would be read in their place, so it is removed.
+        A `tokenizer.json` that was there would be read in their place, and files that add tokens beside them; they are removed.
         """
         write_together(Path(folder), self.contents())
 
@@ -99,7 +99,8 @@ class DistilBertTokenizer:
         """
         lines = [token + "\n" for token in sorted(self.vocab, key=self.vocab.__getitem__)]
         settings = json.dumps(self._settings) + "\n"
-        return {"vocab.txt": "".join(lines).encode(), "tokenizer.json": None, "tokenizer_config.json": settings.encode()}
+        others = dict.fromkeys(("tokenizer.json", "added_tokens.json", "special_tokens_map.json"))
+        return {"vocab.txt": "".join(lines).encode(), **others, "tokenizer_config.json": settings.encode()}
 
     def __call__(
         self,

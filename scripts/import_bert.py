@@ -12,7 +12,7 @@ from minibert.checkpoint import locate, read_tokenizer, save_pretrained
 from minibert.ending import Parser, end
 from minibert.files import own_file
 from minibert.model import DistilBertModel
-from minibert.tensors import FLOATS, check_finite, check_fit, read_tensors
+from minibert.tensors import FLOATS, check_finite, check_fit, read_weights, weights_of
 from minibert.vocabulary import check_vectors
 
 
@@ -24,14 +24,15 @@ def run() -> int:
     args = parser.parse_args()
     folder = locate(args.where, args.revision).folder
     model = DistilBertModel(read_config(own_file(folder, "config.json")))
-    bert = read_tensors(folder / "model.safetensors")
+    weights = weights_of(folder)
+    bert = read_weights(weights)
     # Half precision would round the sum; what is no floating-point number is left for check_fit to refuse.
     try:
         tensors = fold({name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in bert.items()})
     except KeyError as error:
         raise ValueError(f"{args.where} has no tensor {error}; wanted a BERT encoder.") from error
-    check_fit(model, tensors, folder / "model.safetensors")
-    check_finite(tensors, folder / "model.safetensors")
+    check_fit(model, tensors, weights)
+    check_finite(tensors, weights)
     model.load_state_dict(tensors)
     tokenizer = read_tokenizer(folder)
     check_vectors(tokenizer.vocab, model.config.vocab_size)

@@ -265,6 +265,13 @@ def test_a_checkpoint_in_shards_is_loaded_tensor_for_tensor(shards, folder, tens
     assert_equal(AutoModel.from_pretrained(folder).state_dict(), base_of(tensors))
 
 
+def test_the_doctor_and_fetch_say_what_a_checkpoint_in_shards_is(shards, folder, tensors, minibert, tmp_path):
+    size = sum(tensor.numel() for tensor in tensors.values())
+    assert f"whole: {size:,} parameters, labels BAD, GOOD, in {folder}" in minibert("doctor", folder).stdout
+    done = minibert("fetch", folder, "--to", tmp_path / "copy")
+    assert done.returncode == 1 and "has its weights in shards, which fetch does not copy" in done.stderr
+
+
 def test_the_shards_that_transformers_writes_are_read(files, tensors, tmp_path):
     reference = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**json.loads(files["config.json"])))
     reference.load_state_dict(tensors)
@@ -349,6 +356,14 @@ def test_a_checkpoint_can_be_saved_over_the_one_that_it_was_loaded_from(folder, 
     save_pretrained(loaded, folder)
     assert_equal(load(folder).state_dict(), tensors | {"classifier.bias": torch.tensor([7.0, 7.0])})
     assert_equal(other.state_dict(), tensors)
+
+
+def test_a_tokenizer_that_is_saved_over_one_with_added_tokens_is_read_again(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    (folder / "added_tokens.json").write_text('{"<new>": 50}')
+    (folder / "special_tokens_map.json").write_text('{"additional_special_tokens": ["<new>"]}')
+    tokenizer.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("word7").input_ids == [2, 7, 3]
 
 
 def test_the_tokenizer_that_was_saved_last_is_the_one_that_is_read(folder, model):

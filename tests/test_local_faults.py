@@ -531,8 +531,8 @@ train.main()"""
     parts = {"training.pt", "config.json"}
     for step, there, part in (
         (2, set(), "training.pt"),  # amid the first state, before the first step
-        (23, {"training.pt"}, "config.json"),  # amid the first checkpoint, from the state before it
-        (29, {"training.pt", "config.json"}, "training.pt"),  # amid the state after that checkpoint
+        (25, {"training.pt"}, "config.json"),  # amid the first checkpoint, from the state before it
+        (31, {"training.pt", "config.json"}, "training.pt"),  # amid the state after that checkpoint
     ):
         done = subprocess.run([*command, str(step), *arguments], env=ours, capture_output=True, text=True, timeout=GUARD)
         assert done.returncode == -signal.SIGKILL, done.stderr
