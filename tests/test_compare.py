@@ -235,6 +235,29 @@ def test_the_page_shows_both_models(small, monkeypatch, capsys, tmp_path):
     assert len(content.encode()) <= 1_200_000
 
 
+@pytest.mark.parametrize("against", ["fast", "float64", "itself"])
+def test_a_page_is_made_of_two_models_of_one_source(against, small, monkeypatch, capsys, tmp_path):
+    """The front door makes tensors without a single number, which have no largest difference."""
+    page = tmp_path / "page.html"
+    other = small if against == "itself" else against
+    status, _, err = call(monkeypatch, capsys, "Fine.", "--model", small, "--against", other, "--html", page)
+    assert (status, err) == (0, "")
+    assert "check_inputs" in page.read_text()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, KeyError, ImportError, RecursionError, MemoryError])
+def test_what_nobody_foresaw_is_one_sentence_and_no_verdict(error, small, monkeypatch, capsys):
+    def fail(*_):
+        raise error("two\nlines")
+
+    monkeypatch.setattr(compare, "table", fail)
+    status, _, err = call(monkeypatch, capsys, "--model", small, "--against", "float64")
+    assert status == 2  # 1 says that a stage differs
+    assert re.fullmatch(rf"compare: test_compare.py, line \d+, raised {error.__name__}: .*two.*lines.*\n", err)
+    monkeypatch.setenv("MINIBERT_TRACEBACK", "1")
+    assert "Traceback" in call(monkeypatch, capsys, "--model", small, "--against", "float64")[2]
+
+
 def test_a_page_is_made_of_a_variant_whose_shape_comments_are_wrong(small, monkeypatch, capsys, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from minibert.model import FeedForward\n"
