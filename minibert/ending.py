@@ -56,8 +56,9 @@ def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
         if os.environ.get(TRACEBACK):
             tell(traceback.format_exc().rstrip())
         last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}, line {last.lineno},"
         what = one_line(f"{type(error).__name__}: {error}")
-        tell(f"{name}: {os.path.basename(last.filename)}, line {last.lineno}, raised {what} (not foreseen; {TRACEBACK}=1 shows more)")
+        tell(f"{name}: {where} raised {what} (not foreseen; {TRACEBACK}=1 shows more)")
         status = UNFORESEEN
     sys.exit(status)
 
