@@ -4,11 +4,14 @@ import argparse
 import errno
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
+UNFORESEEN = 2  # never 1, which may be a verdict: a stage differs, an answer is wrong
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+TRACEBACK = "MINIBERT_TRACEBACK"  # an environment variable: set to anything, it shows where an unforeseen error comes from
 UNWRITABLE = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -23,7 +26,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
-    """Runs a program and exits: with its status, with `failed` after an error, 130 after Ctrl-C. Its warnings are a line each."""
+    """Runs a program and exits: with its status, with `failed` after an error, 130 after Ctrl-C. Its warnings are a line each.
+
+    After an error that nobody foresaw, any but OSError, ValueError and TypeError, the status is 2 in every program.
+    """
     _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
@@ -46,6 +52,14 @@ def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
             sys.exit(sentence)  # Python prints it
         tell(sentence)
         status = failed
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            tell(traceback.format_exc().rstrip())
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}, line {last.lineno},"
+        what = one_line(f"{type(error).__name__}: {error}")
+        tell(f"{name}: {where} raised {what} (not foreseen; {TRACEBACK}=1 shows more)")
+        status = UNFORESEEN
     sys.exit(status)
 
 

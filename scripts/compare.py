@@ -13,7 +13,9 @@ import argparse
 import dataclasses
 import json
 import math
+import textwrap
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from typing import Any
 from minibert.checkpoint import Checkpoint, locate, locate_or_stand_in, read_model, read_tokenizer
 from minibert.ending import Parser, end
 from minibert.fast import fast
-from minibert.learn.divergence import TIMES_THE_ROUNDING, Comparison, Stage, compare
-from minibert.learn.places import place_in_words
+from minibert.learn.divergence import GRADIENT, TIMES_THE_ROUNDING, TRAINING, Comparison, Stage, compare, weights_apart
+from minibert.learn.in_training import Dropped, Training
+from minibert.learn.kinds import digits
+from minibert.learn.places import COUNTED, place_in_words
 from minibert.learn.side_by_side import side_by_side
 from minibert.learn.swap import parse, swap
 from minibert.model import DistilBertForSequenceClassification
@@ -31,6 +35,7 @@ from minibert.vocabulary import check_vectors
 import torch
 
 SENTENCES = ["I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"]
+SHOWN = 5  # weights that differ
 VERDICTS = {
     "agree": "agree", "differ": "DIFFER", "inherit": "inherits", "not given": "not given", "no gradient": "NO GRADIENT",
 }
@@ -74,13 +79,24 @@ def compare_ids(ours: list[list[int]], theirs: list[list[int]]) -> Stage:
     return Stage("ids", float(len(pairs)), float(len(pairs)), 0.0, 0.0, "differ" if pairs else "agree", place)
 
 
-def compare_weights(ours: torch.nn.Module, theirs: torch.nn.Module) -> str:
-    one, other = ours.state_dict(), theirs.state_dict()
-    apart = [name for name in other if name not in one or not torch.equal(one[name], other[name])]
+def compare_weights(ours: torch.nn.Module, theirs: torch.nn.Module) -> list[str]:
+    """How many weights differ, and the largest differences, a line each."""
+    one, other, apart = ours.state_dict(), theirs.state_dict(), weights_apart(ours, theirs)
     further = f"; {len(one.keys() - other.keys())} further ones" if one.keys() - other.keys() else ""
     if not apart:
-        return f"{len(other)} tensors, all equal{further}"
-    return f"{len(apart)} of {len(other)} tensors differ, first {apart[0]}{further}"
+        return [f"{len(other)} tensors, all equal{further}"]
+    lines = [f"{len(apart)} of {len(other)} tensors differ{further}"]
+    for name, largest in list(apart.items())[:SHOWN]:
+        lines.append(f"{name} " + (f"by {largest:.3g} at most" if not math.isnan(largest) else "is not there in this shape"))
+    return lines + ([f"and {len(apart) - SHOWN} more"] if len(apart) > SHOWN else [])
+
+
+def compare_configs(ours: Any, theirs: Any) -> list[str]:
+    """The entries of two of minibert's own configs that differ; of transformers' config nothing is said."""
+    if type(ours) is not type(theirs):
+        return []
+    one, other = dataclasses.asdict(ours), dataclasses.asdict(theirs)
+    return [f"{key} is {one[key]!r}, and {other[key]!r} in the reference" for key in one if one[key] != other[key]]
 
 
 def table(stages: list[Stage]) -> str:
@@ -89,6 +105,8 @@ def table(stages: list[Stage]) -> str:
     lines = [f"{'stage':<{width}}{'absolute':>10}{'relative':>10}{f'allowed = {TIMES_THE_ROUNDING} x rounding':>24}  verdict"]
     for stage in stages:
         allowed = f"{stage.tolerance:.1e} = {TIMES_THE_ROUNDING} x {stage.rounding:.1e}" if stage.name != "ids" else "0"
+        if stage.name == TRAINING:
+            allowed = f"{stage.tolerance:.1e}, relative"
         found = f"{figure(stage.absolute):>10}{figure(stage.relative):>10}"
         lines.append(f"{stage.name:<{width}}{found}{allowed:>24}  {VERDICTS[stage.verdict]}")
     return "\n".join(lines)
@@ -100,8 +118,10 @@ def figure(number: float) -> str:
     return "NaN" if math.isinf(number) else f"{number:.1e}" if number else "0"
 
 
-def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]], labels: dict[int, str]) -> Iterator[str]:
-    """What is wrong, in a few lines: stage, line, place, and whose fault it is."""
+def parting(
+    comparison: Comparison, stages: list[Stage], tokens: list[list[str]], labels: dict[int, str], apart: bool
+) -> Iterator[str]:
+    """What is wrong, in a few lines: stage, line, place, and whose fault it is; apart says whether weights differ."""
     first, spot = next(stage for stage in stages if stage.fails), comparison.spot
     yield f"They part at: {first.name}"
     if first.name == "ids":
@@ -109,6 +129,18 @@ def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]]
         return
     if first.verdict == "no gradient":
         yield "  The loss does not reach this parameter here; in the reference it does."
+        return
+    if first.name == TRAINING and comparison.training is not None:
+        yield "  Outside training all agrees."
+        yield from dropping(comparison.training)
+        if first.place:
+            yield f"  It differs most at {place_in_words(first.place, tokens, labels)}."
+        return
+    if comparison.finding in ("weights", "config"):
+        verb = "differ" if comparison.finding == "weights" else "differs"
+        yield f"  Both are computed by the same code, and their {comparison.finding} {verb}, as told above: no line is blamed."
+        if first.place:
+            yield f"  It differs most at {place_in_words(first.place, tokens, labels)}."
         return
     if comparison.finding == "gradient":
         yield "  Every line of the forward pass agrees; the gradient alone does not."
@@ -130,21 +162,59 @@ def parting(comparison: Comparison, stages: list[Stage], tokens: list[list[str]]
         yield f"      {spot.text}"
         if spot.ours is not None:
             at = place_in_words(spot.place, tokens, labels)
-            yield f"  In float64 {spot.name} is {spot.ours:.6g} {f'at {at}' if at else 'where it differs most'};"
-            yield f"  what is most alike in the reference is {spot.theirs:.6g} there."
+            mine, theirs = digits(spot.ours, spot.theirs)
+            yield f"  In float64 {spot.name} is {mine} {f'at {at}' if at else 'where it differs most'};"
+            yield f"  what is most alike in the reference is {theirs} there."
+        if apart:
+            yield "  The weights differ too, as told above: the line may be right."
 
 
-def verdict(stages: list[Stage], against: str, swapped: bool, blocks: int) -> str:
-    """The last line, where nothing differs: it says no more than was compared."""
+def dropping(training: Training) -> Iterator[str]:
+    """Where training parts, and what each drops there."""
+    if training.error:
+        yield f"  In training mode ours raises {training.error}; the reference does not."
+        return
+    yield f"  In training they part first at {training.stage}, and what is dropped since the stage before is"
+    yield f"      {calls(training.ours)} in ours;"
+    yield f"      {calls(training.theirs)} in the reference."
+    if training.ours == training.theirs:
+        yield "  The calls of dropout are alike; their place may be another."
+
+
+def calls(dropped: Dropped) -> str:
+    """Each call of dropout by the shape that it was given and its rate, equal ones together."""
+    counts = Counter(f"{shape} at the rate {p:g}" for shape, p in dropped)
+    return ", ".join(call + (f" {count} times" if count > 1 else "") for call, count in counts.items()) or "nothing"
+
+
+def verdict(stages: list[Stage], training: Training | None, against: str, swapped: bool, blocks: int, cut: bool) -> Iterator[str]:
+    """The last lines, where nothing differs: they say no more than was compared, and what was not."""
     if against == "float64" and not swapped:
-        return "Nothing was judged: this is how far rounding carries. With --swap, it is what a variant is measured by."
+        yield "Nothing was judged: this is how far rounding carries. With --swap, it is what a variant is measured by."
+        return
     maps = sum(stage.name.endswith("attention") for stage in stages)
     missing = sum(stage.verdict == "not given" for stage in stages) + max(0, blocks - maps)
     if missing:
-        return f"All stages that could be compared agree; {missing} attention maps were not given."
-    if against != "transformers" and not swapped:
-        return "All stages agree. Both were computed by the same model.py: a mistake in it would be in both."
-    return "All stages agree."
+        yield f"All stages that could be compared agree; {missing} attention maps were not given."
+    elif against != "transformers" and not swapped:
+        yield "All stages agree. Both were computed by the same model.py: a mistake in it would be in both."
+    else:
+        yield "All stages agree."
+    gradients = any(stage.name.startswith(GRADIENT) for stage in stages)
+    compared = ["token ids", "forward pass", "gradients", "dropout in training", "truncation"]
+    which = [True, True, gradients, training is not None, cut]
+    others = [name for name, was in zip(compared, which, strict=True) if not was]
+    if training is not None and training.by_hand:
+        others.append("place and rate of what own lines drop, without F.dropout")
+    if missing:
+        others.append("the attention maps that were not given")
+    others += ["names of labels", "pipeline", "dtypes other than float32"]
+    yield from wrapped(f"Compared on these texts: {', '.join(name for name, was in zip(compared, which, strict=True) if was)}.")
+    yield from wrapped(f"Not compared: {', '.join(others)}.")
+
+
+def wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, 80, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def finite(figures: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +277,8 @@ def show(args: argparse.Namespace) -> bool:
     ids = compare_ids(tokenizer(texts, **cut)["input_ids"], their_tokenizer(texts, **cut)["input_ids"])
     labels = torch.arange(len(texts)) % ours.config.num_labels if args.gradients else None
     try:
-        comparison = compare(ours, theirs, dict(inputs), exact=args.against == "float64", labels=labels)
+        trains = args.against != "fast" and (args.against != "float64" or bool(swaps))  # what is made fast drops nothing
+        comparison = compare(ours, theirs, dict(inputs), exact=args.against == "float64", labels=labels, training=trains)
     except (Exception, SystemExit) as error:
         raise ValueError(in_one_sentence(error)) from error
     stages = [ids, *comparison.stages]
@@ -216,16 +287,19 @@ def show(args: argparse.Namespace) -> bool:
 
     print(f"ours     {checkpoint.name} in minibert" + "".join(f", {option}" for option in args.swap))
     print(f"against  {name}")
-    print(f"weights  {weights}")
+    print("weights  " + "\n         ".join(weights))
+    if configs := compare_configs(ours.config, theirs.config):
+        print("config   " + "\n         ".join(configs))
     print(f"texts    {len(texts)}, of {len(tokens[0])} tokens with their padding, which is left out of the comparison")
-    for number, left_out in enumerate(inputs.left_out, start=1):
+    for number, left_out in enumerate(inputs.left_out):
         if left_out:
-            print(f"         sentence {number} is cut: {left_out} more tokens than the model can read")
+            print(f"         sentence {number} {COUNTED} is cut: {left_out} more tokens than the model can read")
     print(f"\n{table(stages)}\n")
     if agree:
-        print(verdict(stages, args.against, bool(swaps), ours.config.n_layers))
+        cut_texts = any(inputs.left_out)
+        print("\n".join(verdict(stages, comparison.training, args.against, bool(swaps), ours.config.n_layers, cut_texts)))
     else:
-        print("\n".join(parting(comparison, stages, tokens, ours.config.id2label)))
+        print("\n".join(parting(comparison, stages, tokens, ours.config.id2label, len(weights) > 1)))
     if args.html:
         if not comparison.ours:
             raise ValueError(f"{args.html} is not written: the page is made in float64, in which this model does not run.")
@@ -234,13 +308,15 @@ def show(args: argparse.Namespace) -> bool:
         side_by_side(comparison, sentence, texts[sentence], pairs, ours.config, (checkpoint.name, name)).save(args.html)
     if args.json:
         found = {
-            "model": checkpoint.name, "against": name, "swap": args.swap, "weights": weights,
+            "model": checkpoint.name, "against": name, "swap": args.swap, "weights": weights[0],
+            "weights_apart": finite(weights_apart(ours, theirs)),
             "texts": texts, "tokens": tokens, "left_out": inputs.left_out,
             "labels": None if labels is None else labels.tolist(), "times_the_rounding": TIMES_THE_ROUNDING,
             "agree": agree,
             "dtypes": {"stages": "float32", "spot": "float64"},
             "stages": [finite(dataclasses.asdict(stage)) for stage in stages],
             "finding": comparison.finding if ids.verdict == "agree" else "ids",
+            "training": finite(dataclasses.asdict(comparison.training)) if comparison.training else None,
             "spot": finite(dataclasses.asdict(comparison.spot)) if comparison.spot else None,
         }  # fmt: skip
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

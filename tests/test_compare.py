@@ -54,7 +54,7 @@ def test_mini_sst2_agrees_with_transformers_at_every_stage(monkeypatch, capsys):
     rows = [line for line in out.splitlines() if re.search(r"  (agree|DIFFER|inherits|not given)$", line)]
     names = [re.split(r"\s{2,}", row)[0] for row in rows]
     blocks = [f"block {n}, {what}" for n in range(6) for what in ("attention", "output")]
-    assert names == ["ids", "embeddings", *blocks, "last hidden state", "logits", "probabilities"]
+    assert names == ["ids", "embeddings", *blocks, "last hidden state", "logits", "probabilities", "training, dropout"]
     assert all(row.endswith("agree") for row in rows)
     assert status == 0
     assert "transformers" in out
@@ -111,7 +111,9 @@ def test_the_figures_of_a_shifted_bias_are_right(small, monkeypatch, capsys, tmp
     stages = {stage["name"]: stage for stage in found["stages"]}
     assert status == 1
     assert not found["agree"]
-    assert "1 of 40 tensors differ, first classifier.bias" in out
+    assert "weights  1 of 40 tensors differ\n         classifier.bias by 0.25 at most\n" in out
+    assert "no line is blamed" in out and "wrong line" not in out
+    assert found["weights_apart"] == {"classifier.bias": pytest.approx(0.25)}
     assert "It differs most at sentence 0, label GOOD (counted from 0)." in out
     assert stages["logits"]["absolute"] == pytest.approx(0.25, abs=1e-6)
     assert stages["logits"]["place"] == {"batch": 0, "labels": 1}
@@ -119,7 +121,7 @@ def test_the_figures_of_a_shifted_bias_are_right(small, monkeypatch, capsys, tmp
     assert stages["logits"]["relative"] == pytest.approx(0.25 / largest, rel=1e-5)
     assert stages["last hidden state"]["verdict"] == "agree"
     assert (stages["logits"]["verdict"], stages["probabilities"]["verdict"]) == ("differ", "differ")
-    assert found["spot"]["text"] == "logits = self.classifier(pooled)"
+    assert (found["finding"], found["spot"]) == ("weights", None)
     assert found["tokens"] == [["[CLS]", "fine", ".", "[SEP]"]]
 
 
@@ -235,6 +237,132 @@ def test_the_page_shows_both_models(small, monkeypatch, capsys, tmp_path):
     assert len(content.encode()) <= 1_200_000
 
 
+@pytest.mark.parametrize("against", ["fast", "float64", "itself"])
+def test_a_page_is_made_of_two_models_of_one_source(against, small, monkeypatch, capsys, tmp_path):
+    """The front door makes tensors without a single number, which have no largest difference."""
+    page = tmp_path / "page.html"
+    other = small if against == "itself" else against
+    status, _, err = call(monkeypatch, capsys, "Fine.", "--model", small, "--against", other, "--html", page)
+    assert (status, err) == (0, "")
+    assert "check_inputs" in page.read_text()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, KeyError, ImportError, RecursionError, MemoryError])
+def test_what_nobody_foresaw_is_one_sentence_and_no_verdict(error, small, monkeypatch, capsys):
+    def fail(*_):
+        raise error("two\nlines")
+
+    monkeypatch.setattr(compare, "table", fail)
+    status, _, err = call(monkeypatch, capsys, "--model", small, "--against", "float64")
+    assert status == 2  # 1 says that a stage differs
+    assert re.fullmatch(rf"compare: test_compare.py, line \d+, raised {error.__name__}: .*two.*lines.*\n", err)
+    monkeypatch.setenv("MINIBERT_TRACEBACK", "1")
+    assert "Traceback" in call(monkeypatch, capsys, "--model", small, "--against", "float64")[2]
+
+
+UNDROPPED = """from minibert.model import *
+class Mine(FeedForward):
+    def forward(self, x):
+        return self.lin2(self.activation(self.lin1(x)))
+class ByHand(FeedForward):
+    def forward(self, x):
+        output = self.lin2(self.activation(self.lin1(x)))
+        return output * (torch.rand_like(output) > 0.1) / 0.9 if self.training else output
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--gradients"], ["--against", "float64"], ["--against", "itself"]], ids=" ".join)
+def test_a_variant_without_dropout_differs_and_is_told_what_it_drops(more, small, monkeypatch, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(UNDROPPED)
+    more, written = [small if part == "itself" else part for part in more], tmp_path / "found.json"
+    arguments = "Fine.", "--model", small, "--swap", f"FeedForward={tmp_path}/mine.py:Mine", *more, "--json", written
+    status, out, _ = call(monkeypatch, capsys, *arguments)
+    assert status == 1
+    assert "They part at: training, dropout\n  Outside training all agrees.\n" in out and "wrong line" not in out
+    assert "block 0, output" in out
+    assert "      (1, 4, 4, 4) at the rate 0.1 in ours;\n" in out
+    assert "      (1, 4, 4, 4) at the rate 0.1, (1, 4, 32) at the rate 0.1 in the reference.\n" in out
+    found = json.loads(written.read_text())
+    assert (found["finding"], found["agree"], found["spot"]) == ("training", False, None)
+    assert (found["stages"][-1]["name"], found["stages"][-1]["verdict"]) == ("training, dropout", "differ")
+    assert found["training"]["ours"] == [[[1, 4, 4, 4], 0.1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "compared", "left"),
+    [
+        ([], "token ids, forward pass, dropout in training", "gradients, truncation, names of labels"),
+        (["--gradients"], "token ids, forward pass, gradients, dropout in training", "truncation, names of labels"),
+        (["--against", "fast"], "token ids, forward pass", "gradients, dropout in training, truncation, names of labels"),
+        (["--against", "itself", "good " * 600], "token ids, forward pass, dropout in training, truncation",
+         "gradients, names of labels"),
+        (["--swap", "FeedForward=mine.py:ByHand"], "token ids, forward pass, dropout in training",
+         "gradients, truncation, place and rate of what own lines drop, without F.dropout, names of labels"),
+        (["--swap", "MultiHeadSelfAttention=variants.py:FusedAttention", "--against", "float64"],
+         "token ids, forward pass, dropout in training",
+         "gradients, truncation, the attention maps that were not given, names of labels"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_the_last_lines_say_what_was_compared_and_what_was_not(arguments, compared, left, small, monkeypatch, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(UNDROPPED)
+    (tmp_path / "variants.py").write_text((Path(__file__).parent / "variants.py").read_text())
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = call(monkeypatch, capsys, "--model", small, *[small if part == "itself" else part for part in arguments])
+    said = " ".join(out.split())
+    assert status == 0
+    assert f" Compared on these texts: {compared}. Not compared: {left}, pipeline, dtypes other than float32." in said
+    assert out.splitlines()[-1].endswith("float32.")
+
+
+def test_two_checkpoints_of_one_code_are_told_their_weights_and_sizes_largest_first(small, monkeypatch, capsys, tmp_path):
+    other = AutoModelForSequenceClassification.from_pretrained(small)
+    with torch.no_grad():
+        for number, parameter in enumerate(other.parameters()):
+            if number % 5 == 0:
+                parameter.view(-1)[0] += number / 10
+        other.distilbert.embeddings.word_embeddings.weight[4, 0] += 100
+    save_pretrained(other, tmp_path / "other", AutoTokenizer.from_pretrained(small))
+    config = tmp_path / "other" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": 0.3}))
+    status, out, _ = call(monkeypatch, capsys, "Fine.", "--model", small, "--against", tmp_path / "other")
+    head = out[: out.index("texts ")].splitlines()[2:]
+    assert status == 1 and head[0] == "weights  8 of 40 tensors differ"
+    assert head[1].split() == ["distilbert.embeddings.word_embeddings.weight", "by", "100", "at", "most"]
+    assert [float(line.split()[2]) for line in head[2:6]] == pytest.approx([3.5, 3.0, 2.5, 2.0], rel=0.01)
+    assert head[6:] == ["         and 3 more", "config   attention_dropout is 0.1, and 0.3 in the reference"]
+    assert "computed by the same code, and their weights differ, as told above: no line is blamed." in out
+    assert "line 1" not in out
+
+
+def test_where_code_and_weights_are_others_the_line_may_be_right(small, monkeypatch, capsys, tmp_path):
+    other = AutoModelForSequenceClassification.from_pretrained(small)
+    with torch.no_grad():
+        other.classifier.bias += 1
+    save_pretrained(other, tmp_path / "other", AutoTokenizer.from_pretrained(small))
+    (tmp_path / "mine.py").write_text("from minibert.model import *\nclass Mine(FeedForward): pass\n")
+    swapped = f"FeedForward={tmp_path}/mine.py:Mine"
+    _, out, _ = call(monkeypatch, capsys, "Fine.", "--model", small, "--swap", swapped, "--against", tmp_path / "other")
+    assert "The first wrong line is model.py" in out and "The weights differ too, as told above: the line may be right." in out
+
+
+def test_two_numbers_that_differ_are_shown_with_the_digits_that_differ(small, monkeypatch, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from minibert.model import *\n"
+        "class Mine(FeedForward):\n"
+        "    def forward(self, x):\n"
+        "        hidden = self.lin1(x)\n"
+        "        hidden = hidden + 3e-8 * (torch.arange(64) == 5)\n"
+        "        output = self.lin2(self.activation(hidden))\n"
+        "        return self.dropout(output) * (1.01 if x.dtype == torch.float32 else 1)\n"
+    )
+    _, out, _ = call(monkeypatch, capsys, "Fine.", "--model", small, "--swap", f"FeedForward={tmp_path}/mine.py:Mine")
+    assert "(torch.arange(64) == 5)" in out
+    mine, theirs = re.search(r"In float64 .* is (\S+) (?:at|where) .*;\n.* is (\S+) there", out).groups()
+    assert mine != theirs
+    assert float(mine) - float(theirs) == pytest.approx(3e-8, rel=0.5)
+
+
 def test_a_page_is_made_of_a_variant_whose_shape_comments_are_wrong(small, monkeypatch, capsys, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from minibert.model import FeedForward\n"
@@ -293,7 +421,7 @@ def test_hostile_and_long_texts_are_compared_and_shown_as_text(small, monkeypatc
     status, out, _ = call(monkeypatch, capsys, "--model", small, "--", *texts)
     assert status == 0
     assert "of 512 tokens with their padding" in out
-    assert "sentence 3 is cut: 90 more tokens than the model can read" in out
+    assert "sentence 2 (counted from 0) is cut: 90 more tokens than the model can read" in out
     assert "\x1b" not in out
 
 

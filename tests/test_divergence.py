@@ -18,7 +18,7 @@ from variants import VARIANTS
 
 import minibert.model
 from minibert import DistilBertConfig
-from minibert.learn.divergence import compare, run
+from minibert.learn.divergence import compare, run, weights_apart
 from minibert.learn.likeness import close
 from minibert.learn.swap import swap
 
@@ -437,3 +437,141 @@ def test_the_stages_are_the_models_own_outputs(models):
     assert torch.equal(stages["block 1, attention"], out.attentions[1])
     assert torch.equal(stages["last hidden state"], ours.distilbert(**BATCH).last_hidden_state)
     assert torch.allclose(stages["probabilities"], out.logits.exp() / out.logits.exp().sum(1, keepdim=True), atol=1e-6)
+
+
+DROPPED = {  # an edit of model.py that shows in training alone: old, new, the first stage that it reaches
+    "no dropout of attention": ("attention = self.dropout(attention)", "attention = attention", "block 0, output"),
+    "dropout before the softmax": (
+        "attention = F.softmax(scores, dim=-1)           # (batch, heads, query, key)  over keys: each row sums to 1\n"
+        "        attention = self.dropout(attention)",
+        "attention = F.softmax(self.dropout(scores), dim=-1)",
+        "block 0, output",
+    ),
+    "the context in place of the attention": (
+        "attention = self.dropout(attention)             # (batch, heads, query, key)  unchanged outside training\n"
+        "        context = attention @ values",
+        "context = self.dropout(attention @ values)",
+        "block 0, output",
+    ),
+    "dropout between the feed-forward's layers": (
+        "output: Tensor = self.lin2(hidden)      # (batch, tokens, dim)\n        output = self.dropout(output)",
+        "output = self.lin2(self.dropout(hidden))",
+        "block 0, output",
+    ),
+    "dropout twice": ("output = self.dropout(output)", "output = self.dropout(self.dropout(output))", "block 0, output"),
+    "another rate": ("nn.Dropout(config.attention_dropout)", "nn.Dropout(0.11)", "block 0, output"),
+    "no dropout of embeddings": ("embeddings = self.dropout(embeddings)", "embeddings = embeddings", "embeddings"),
+    "dropout of the first vector": (
+        "first = base.last_hidden_state[:, 0]    # (batch, dim)  the vector of [CLS]\n"
+        "        pooled = self.pre_classifier(first)     # (batch, dim)\n"
+        "        pooled = F.relu(pooled)                 # (batch, dim)\n"
+        "        pooled = self.dropout(pooled)",
+        "first = self.dropout(base.last_hidden_state[:, 0])\n        pooled = F.relu(self.pre_classifier(first))",
+        "logits",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_other_dropout_parts_in_training_and_there_alone(name, models, tmp_path):
+    old, new, stage = DROPPED[name]
+    assert SOURCE.count(old) == 1
+    wrong = copied(module_from(SOURCE.replace(old, new), tmp_path / f"dropped_{len(name)}.py"), models[0])
+    for reference in models:
+        comparison = compare(wrong, reference, BATCH)
+        assert [stage.name for stage in comparison.stages if stage.fails] == ["training, dropout"]
+        assert (comparison.finding, comparison.spot, comparison.first.verdict) == ("training", None, "differ")
+        assert comparison.training.stage == stage
+        place_alone = name in ("dropout before the softmax", "dropout of the first vector")  # the shapes and rates are the same
+        assert (comparison.training.ours == comparison.training.theirs) == place_alone
+
+
+class NoneDropped(VARIANTS["fused"][1]):
+    def forward(self, x, attention_mask=None):
+        p, self.dropout.p = self.dropout.p, 0.0
+        try:
+            return super().forward(x, attention_mask)
+        finally:
+            self.dropout.p = p
+
+
+class ValuesDrawnFirst(minibert.model.MultiHeadSelfAttention):
+    """Right: its random numbers come in another order, and the map is handed out as it was before dropout."""
+
+    def forward(self, x, attention_mask=None):
+        _, attention = minibert.model.MultiHeadSelfAttention.forward(self.eval(), x, attention_mask)
+        self.train(self.out_lin.weight.requires_grad and torch.is_grad_enabled())
+        values = self.v_lin(x).view(*x.shape[:2], self.n_heads, self.head_dim).transpose(1, 2)
+        kept = self.dropout(torch.ones_like(attention).flip(1)).flip(1)
+        return self.out_lin((attention * kept @ values).transpose(1, 2).reshape(x.shape)), attention
+
+
+class DrawnByHand(minibert.model.FeedForward):
+    """Right, but without F.dropout: what it multiplies with can be seen, how it was drawn cannot."""
+
+    def forward(self, x):
+        output = self.lin2(self.activation(self.lin1(x)))
+        return output * (torch.rand_like(output) > 0.1) / 0.9 if self.training else output
+
+
+class WrongByHand(minibert.model.FeedForward):
+    def forward(self, x):
+        output = self.lin2(self.activation(self.lin1(x)))
+        return output * (torch.rand_like(output) > 0.1) if self.training else output
+
+
+class FailsInTraining(minibert.model.FeedForward):
+    def forward(self, x):
+        return self.nothing if self.training else super().forward(x)
+
+
+def test_a_variant_that_drops_nothing_differs_and_one_that_draws_in_another_order_does_not(models):
+    for reference in models:
+        found = compare(swap(models[0], "MultiHeadSelfAttention", NoneDropped), reference, BATCH).training
+        assert found.theirs == (((2, 4, 9, 9), 0.1), ((2, 9, 24), 0.1)) and found.ours == (((2, 9, 24), 0.1),)
+        for name, right in (("MultiHeadSelfAttention", ValuesDrawnFirst), ("FeedForward", DrawnByHand)):
+            comparison = compare(swap(models[0], name, right), reference, BATCH)
+            assert comparison.agree, comparison.training
+            assert comparison.training.by_hand == (right is DrawnByHand)
+        assert compare(swap(models[0], "FeedForward", WrongByHand), reference, BATCH).training.stage == "block 0, output"
+
+
+def test_what_raises_in_training_alone_differs(models):
+    comparison = compare(swap(models[0], "FeedForward", FailsInTraining), models[1], BATCH)
+    assert comparison.first.name == "training, dropout"
+    assert "AttributeError" in comparison.training.error
+
+
+def test_the_models_and_the_random_numbers_are_left_as_they_were(models):
+    before, training = torch.get_rng_state(), [model.training for model in models]
+    compare(*models, BATCH)
+    assert torch.equal(torch.get_rng_state(), before) and [model.training for model in models] == training
+
+
+@pytest.mark.parametrize("texts", [[1], [20, 3]], ids=str)
+def test_in_training_a_right_variant_raises_no_alarm_whatever_the_texts(texts):
+    for seed in (1, 2):
+        ours, theirs = (model.float() for model in pair_of_models(CONFIG, seed))
+        for original, other in VARIANTS.values():
+            assert compare(swap(ours, original, other), theirs, padded_batch(CONFIG, texts, seed)).training.agree
+
+
+@pytest.mark.parametrize("what", ["weights", "config"])
+def test_no_line_is_blamed_for_other_weights_or_another_config_of_one_code(what, models):
+    other = copied(minibert.model, models[0])
+    if what == "weights":
+        with torch.no_grad():
+            other.distilbert.transformer.layer[1].attention.q_lin.weight[3, 5] += 0.25
+            other.classifier.bias += 0.5
+    else:
+        other = minibert.model.DistilBertForSequenceClassification(DistilBertConfig(**vars(CONFIG) | {"activation": "relu"}))
+        other.load_state_dict(models[0].state_dict())
+        other.eval()
+    comparison = compare(models[0], other, BATCH)
+    assert (comparison.agree, comparison.finding, comparison.spot) == (False, what, None)
+    if what == "weights":
+        apart = weights_apart(models[0], other)
+        assert list(apart.items()) == [
+            ("classifier.bias", pytest.approx(0.5)), ("distilbert.transformer.layer.1.attention.q_lin.weight", pytest.approx(0.25))
+        ]  # fmt: skip
+        assert compare(swap(other, "FeedForward", WrongByHand), models[0], BATCH).spot is not None  # the code is another too

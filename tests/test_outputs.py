@@ -179,3 +179,22 @@ def test_an_argument_is_read_as_it_was_typed_whatever_the_locale(shell, tmp_path
     (tmp_path / "texts.csv").write_text("id,t\u00e9xt\n1,good\n")
     done = shell(f"{ascii_only} {{minibert}} classify --model mini-sst2 --json --file texts.csv --field t\u00e9xt")
     assert done.returncode == 0 and json.loads(done.stdout)["text"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [("minibert.learn.sandbox.check", "exercise check residual"), ("minibert.learn.commands.course", "exercise try exercises.py"),
+     ("minibert.doctor._findings", "doctor")],
+)  # fmt: skip
+def test_an_error_that_nobody_foresaw_is_not_told_as_a_verdict(where, command, minibert, monkeypatch, tmp_path):
+    """A wrong answer, a mistake that goes unnoticed and a line that needs looking after have the status 1."""
+
+    def fail(*_, **__):
+        raise RuntimeError("this")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "residual.py").write_text("")
+    monkeypatch.setattr(where, fail)
+    done = minibert(*command.split(), *(["--in", tmp_path] if "check" in command else []))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "raised RuntimeError: this" in done.stderr

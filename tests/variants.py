@@ -46,7 +46,8 @@ class FusedAttention(MultiHeadSelfAttention):
         shape = (*x.shape[:2], self.n_heads, self.head_dim)
         q, k, v = (layer(x).view(shape).transpose(1, 2) for layer in (self.q_lin, self.k_lin, self.v_lin))
         mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
-        gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        p = self.dropout.p if self.training else 0.0
+        gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
         return self.out_lin(gathered.transpose(1, 2).reshape(x.shape)), None
 
 

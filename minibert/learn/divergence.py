@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .alignment import Spot, changed_in_place, first_parting
+from .in_training import ALLOWED, HIDDEN, LABELS, Training, compare_training
 from .likeness import close, differences, place_of
 from .promises import Axes
 from .tape import Record, Tape
@@ -29,10 +30,9 @@ from .tape import Record, Tape
 TIMES_THE_ROUNDING = 10  # two right ways to compute a stage round differently: by up to 6 times the reference's own, so far
 EPSILON = torch.finfo(torch.float32).eps
 
-HIDDEN = ("batch", "tokens", "dim")
 ATTENTION = ("batch", "heads", "query", "key")
-LABELS = ("batch", "labels")
 GRADIENT = "gradient of "
+TRAINING = "training, dropout"
 
 Inputs = dict[str, Tensor]
 Stages = dict[str, tuple[Axes, Tensor]]
@@ -45,8 +45,8 @@ class Stage:
     absolute    largest absolute difference; infinite where one side alone has a NaN, NaN where there is nothing to compare
     relative    the same, in parts of the reference's largest absolute value
     rounding    largest absolute difference between the reference and its float64 twin; at least one unit in the last place
-                of the largest value of the stage, or of all gradients
-    tolerance   TIMES_THE_ROUNDING times that
+                of the largest value of the stage, or of all gradients; NaN for training, whose figures are Training's
+    tolerance   TIMES_THE_ROUNDING times that; for training, relative: ALLOWED
     verdict     "agree"; "differ": it does even when it is given the reference's input; "inherit": given that, it agrees;
                 "not given": the model hands no attention map out; "no gradient": the loss does not reach the parameter
     place       index of the largest difference by axis name, such as {"batch": 1, "heads": 3, "query": 4, "key": 6}
@@ -72,9 +72,11 @@ class Comparison:
     stages         in the order of the data
     finding        "" if all agree; "line": spot makes the first wrong numbers; "in place": every line makes the right ones, and
                    they are changed afterwards, perhaps at spot; "rounding": in float64 all stages agree; "gradient": the
-                   forward pass agrees; "no float64": our model does not run in it, so no line could be looked up
+                   forward pass agrees; "no float64": our model does not run in it, so no line could be looked up;
+                   "training": outside training all agree; "weights", "config": what differs beside one and the same code
     spot           a place in our source, or None
     ours, theirs   the two tapes, in float64
+    training       what the two drop; None where it was not compared
     """
 
     stages: tuple[Stage, ...]
@@ -82,6 +84,7 @@ class Comparison:
     spot: Spot | None
     ours: tuple[Record, ...]
     theirs: tuple[Record, ...]
+    training: Training | None = None
 
     @property
     def agree(self) -> bool:
@@ -94,7 +97,7 @@ class Comparison:
 
 
 def compare(
-    ours: Any, theirs: Any, inputs: Inputs, *, exact: bool = False, labels: Tensor | None = None
+    ours: Any, theirs: Any, inputs: Inputs, *, exact: bool = False, labels: Tensor | None = None, training: bool = True
 ) -> Comparison:
     """Compares a classifier with a reference that has the same module names and gives the same outputs.
 
@@ -102,6 +105,7 @@ def compare(
     inputs         input_ids and attention_mask, (batch, tokens) int64
     exact          compare with the reference in float64 rather than in float32
     labels         (batch) int64: compare the gradient of every parameter too, of the loss with these labels
+    training       compare what is dropped in training mode too
 
     Raises ValueError where the two have different sizes, or the reference makes no finite numbers.
     """
@@ -124,16 +128,24 @@ def compare(
     steepest = max((tensor.abs().max().item() for name, (_, tensor) in reference.items() if name.startswith(GRADIENT)), default=0.0)
     mask = inputs["attention_mask"]
     stages = tuple(_stage(name, found, reference, rounded, given, mask, steepest) for name in reference)
+    trained = compare_training(ours, theirs, inputs) if training else None
+    if trained:
+        stages += (_training_stage(trained, any(stage.fails for stage in stages)),)
 
     theirs_on_tape = _tape(theirs_exact, inputs)
     try:
         ours_on_tape = _tape(ours_exact, inputs)
     except RuntimeError:  # such as a step that computes in float16 and hands its result on as float32
-        fails = any(stage.fails for stage in stages)
-        return Comparison(stages, "no float64" if fails else "", None, (), theirs_on_tape)
-    comparison = Comparison(stages, "", None, ours_on_tape, theirs_on_tape)
+        name = next((stage.name for stage in stages if stage.fails), "")
+        finding = "training" if name == TRAINING else "no float64" if name else ""
+        return Comparison(stages, finding, None, (), theirs_on_tape, trained)
+    comparison = Comparison(stages, "", None, ours_on_tape, theirs_on_tape, trained)
     if comparison.first is None:
         return comparison
+    if beside := _beside_the_code(ours, theirs):
+        return replace(comparison, finding=beside)
+    if comparison.first.name == TRAINING:
+        return replace(comparison, finding="training")
     finding, spot = "line", first_parting(ours_on_tape, theirs_on_tape, ours_exact, mask)
     if spot is None and comparison.first.name.startswith(GRADIENT):
         finding = "gradient"
@@ -142,6 +154,29 @@ def compare(
         finding = "rounding" if close(mine, other, axes, mask).all() else "in place"
         spot = changed_in_place(ours_on_tape) if finding == "in place" else None
     return replace(comparison, finding=finding, spot=spot)
+
+
+def weights_apart(ours: nn.Module, theirs: nn.Module) -> dict[str, float]:
+    """Which of the reference's weights are others here, and by how much at most: the largest first.
+
+    The difference is infinite where one side alone has a NaN or infinity, and NaN where ours lacks the weight or has it in
+    another shape; such come first.
+    """
+    mine, apart = ours.state_dict(), dict[str, float]()
+    for name, other in theirs.state_dict().items():
+        if name not in mine or mine[name].shape != other.shape:
+            apart[name] = math.nan
+        elif not torch.equal(mine[name], other) and (largest := differences(mine[name], other).max().item()):
+            apart[name] = largest
+    return dict(sorted(apart.items(), key=lambda item: -math.inf if math.isnan(item[1]) else -item[1]))
+
+
+def _beside_the_code(ours: Any, theirs: Any) -> str:
+    """What explains that two models differ which are computed by one and the same code; "" where the code may be another."""
+    written = [[type(m) for m in model.modules() if not type(m).__module__.startswith("torch.")] for model in (ours, theirs)]
+    if written[0] != written[1]:  # PyTorch's own may differ: the config chooses the activation
+        return ""
+    return "weights" if weights_apart(ours, theirs) else "config" if ours.config != theirs.config else ""
 
 
 def _tape(model: nn.Module, inputs: Inputs) -> tuple[Record, ...]:
@@ -236,3 +271,9 @@ def _stage(
         alone = differences(given[name][1], theirs, axes, mask).max().item() if name in given else absolute
         verdict = "differ" if alone > tolerance else "inherit"
     return Stage(name, absolute, absolute / largest if largest else absolute, rounding, tolerance, verdict, place_of(apart, axes))
+
+
+def _training_stage(training: Training, inherits: bool) -> Stage:
+    """The last row: where something outside training differs already, it cannot be told what dropout adds to that."""
+    verdict = "agree" if training.agree else "inherit" if inherits else "differ"
+    return Stage(TRAINING, training.absolute, training.relative, math.nan, ALLOWED, verdict, training.place or {})

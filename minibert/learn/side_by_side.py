@@ -34,7 +34,9 @@ def side_by_side(
         records.append(mine)
         if number in pairs:
             other = row(pairs[number], record.axes)
-            beside[mine] = Beside(other, differences(mine.tensor, other).max().item(), bool(close(mine.tensor, other).all()))
+            apart = differences(mine.tensor, other)
+            largest = apart.max().item() if apart.numel() else 0.0  # the front door picks what is out of range: nothing
+            beside[mine] = Beside(other, largest, bool(close(mine.tensor, other).all()))
     logits = next(record.tensor[0] for record in records if record.variable == "logits")
     labels = zip(config.id2label.values(), logits.tolist(), logits.softmax(-1).tolist(), strict=True)
     parts = [
