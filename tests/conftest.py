@@ -10,17 +10,17 @@ from typing import NamedTuple
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the client is imported: no test reaches the real Hub
 os.environ["no_proxy"] = "127.0.0.1"  # nor a proxy, on its way to the loopback Hub
 
-import pytest
-import torch
-from hypothesis import Phase, settings
-from safetensors.torch import save
-
 import minibert.checkpoint
 import minibert.model
 from minibert.cli import main
 from minibert.config import DistilBertConfig
 from minibert.learn.swap import parse
 from minibert.model import DistilBertForSequenceClassification
+
+import pytest
+import torch
+from hypothesis import Phase, settings
+from safetensors.torch import save
 
 settings.register_profile("first failure", phases=(Phase.explicit, Phase.generate))  # where red is enough, and no smallest example
 

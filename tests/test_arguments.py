@@ -8,9 +8,6 @@ import inspect
 import re
 import textwrap
 
-import pytest
-from other_solutions import SOLUTIONS
-
 from minibert.learn.bench import copied, lab
 from minibert.learn.check import examine
 from minibert.learn.cut import function_in, nodes, resolve
@@ -18,6 +15,9 @@ from minibert.learn.exercises import Course, course
 from minibert.learn.graft import arguments, graft
 from minibert.learn.handout import fill
 from minibert.learn.trial import Trial, cases_of
+
+import pytest
+from other_solutions import SOLUTIONS
 
 pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
 

@@ -6,6 +6,8 @@ import math
 import statistics
 import sys
 
+from minibert import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification, save_pretrained
+
 import benchmark
 import peers
 import pytest
@@ -13,8 +15,6 @@ import timing
 import torch
 from benchmark import LENGTHS
 from timing import HALF, LOADED, OURS, TRANSFORMERS, Figure
-
-from minibert import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification, save_pretrained
 
 FOUND = {
     "start": {OURS: Figure([1.2]), "transformers' pipeline": Figure([4.0]), "import torch alone": Figure([0.5])},

@@ -3,13 +3,13 @@
 import copy
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-import torch
-from torch import nn
-
 from minibert import pipeline
 from minibert.fast import PackedLinear, fast, why_not
 from minibert.model import DistilBertForSequenceClassification
+
+import pytest
+import torch
+from torch import nn
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason="nothing is packed on this machine, so nothing can go out of date")
 TEXTS = ["word7 word9", "word30"]

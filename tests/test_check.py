@@ -5,16 +5,16 @@ import re
 import sys
 import textwrap
 
-import pytest
-import torch
-from other_solutions import SOLUTIONS
-
 from minibert.learn.bench import SENTENCES, Case, lab
 from minibert.learn.check import STAGES, examine
 from minibert.learn.exercises import Exercise, course
 from minibert.learn.handout import fill
 from minibert.learn.kinds import contrast
 from minibert.learn.trial import cases_of
+
+import pytest
+import torch
+from other_solutions import SOLUTIONS
 
 pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
 

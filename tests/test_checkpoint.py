@@ -6,17 +6,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, checkpoint
+from minibert.checkpoint import CheckpointError, HubUnreachable, bundled, locate, save_pretrained
+from minibert.model import DistilBertForSequenceClassification
+from minibert.tensors import write_tensors
+
 import pytest
 import safetensors.torch
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers.implementations import BertWordPieceTokenizer
-
-from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, checkpoint
-from minibert.checkpoint import CheckpointError, HubUnreachable, bundled, locate, save_pretrained
-from minibert.model import DistilBertForSequenceClassification
-from minibert.tensors import write_tensors
 
 WEIGHT = "transformer.layer.1.ffn.lin1.weight"
 HEAD = ["pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias"]

@@ -10,13 +10,6 @@ import warnings
 from collections import UserDict, deque
 from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
-import transformers
-from hypothesis import given
-from hypothesis import strategies as st
-
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from minibert.checkpoint import bundled
 from minibert.classify import (
@@ -29,6 +22,13 @@ from minibert.classify import (
     WINDOW_TEXTS,
     batches,
 )
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 TEXTS = [
     "I've been waiting for a HuggingFace course my whole life.",

@@ -14,11 +14,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from minibert.checkpoint import DEFAULT, PINNED, bundled
+
 import pytest
 from conftest import Done
 from loopback import LoopbackHub, stated_hash
-
-from minibert.checkpoint import DEFAULT, PINNED, bundled
 
 GOOD, BAD = "I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nothing listens

@@ -10,14 +10,14 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-from test_cli import environment
-
 from minibert.cli import main
 from minibert.learn.check import Report
 from minibert.learn.exercises import course
 from minibert.learn.grade import _print
 from minibert.learn.handout import fill
+
+import pytest
+from test_cli import environment
 
 COURSE = course()
 GUIDE = Path(__file__).parent.parent / "minibert" / "learn" / "README.md"

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import compare
-import pytest
-import torch
-from mistakes import MISTAKES
-
 import minibert.model
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, save_pretrained
 from minibert.fast import why_not
 from minibert.model import DistilBertForSequenceClassification
+
+import compare
+import pytest
+import torch
+from mistakes import MISTAKES
 
 ROOT = Path(compare.__file__).parent.parent
 SOURCE = Path(minibert.model.__file__).read_text(encoding="utf-8")

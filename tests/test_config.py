@@ -5,11 +5,11 @@ import json
 import tracemalloc
 from pathlib import Path
 
-import pytest
-import transformers
-
 from minibert.config import DistilBertConfig
 from minibert.model import DistilBertForSequenceClassification
+
+import pytest
+import transformers
 
 HUB_FILE = "../shared/data/distilbert-sst2-small-files/config.json"
 HUB = {  # the same, so that nothing here depends on that file

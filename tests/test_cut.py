@@ -3,15 +3,15 @@
 import ast
 import inspect
 
-import pytest
-import torch
-
 import minibert.model
 from minibert import DistilBertConfig
 from minibert.learn.cut import GAP, Cut, resolve
 from minibert.learn.exercises import course
 from minibert.learn.graft import DoesNotFit, graft, grafted
 from minibert.learn.handout import fill, handout, with_gap
+
+import pytest
+import torch
 
 ATTENTION = "minibert.model.MultiHeadSelfAttention.forward"
 SCORES = Cut(ATTENTION, "scores = queries @ keys", "scores = scores / math.sqrt(")

@@ -9,18 +9,18 @@ import re
 import sys
 from pathlib import Path
 
+import minibert.model
+from minibert import DistilBertConfig
+from minibert.learn.divergence import compare, run, weights_apart
+from minibert.learn.likeness import close
+from minibert.learn.swap import swap
+
 import pytest
 import torch
 from mistakes import MISTAKES, SHOWS_AT
 from test_model import padded_batch, pair_of_models
 from torch import nn
 from variants import VARIANTS
-
-import minibert.model
-from minibert import DistilBertConfig
-from minibert.learn.divergence import compare, run, weights_apart
-from minibert.learn.likeness import close
-from minibert.learn.swap import swap
 
 SOURCE = Path(minibert.model.__file__).read_text(encoding="utf-8")
 CONFIG = DistilBertConfig(vocab_size=120, n_layers=2, n_heads=4, dim=24, hidden_dim=48, max_position_embeddings=20)

@@ -8,14 +8,14 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, client, doctor
+from minibert.fast import why_not
+
 import pytest
 import torch
 from loopback import COMMIT, LoopbackHub
 from safetensors.torch import load_file, save_file
 from test_cli import environment
-
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, client, doctor
-from minibert.fast import why_not
 
 REPO = "some/model"
 

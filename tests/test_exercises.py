@@ -9,10 +9,6 @@ import inspect
 import re
 import textwrap
 
-import pytest
-import torch
-from other_solutions import SOLUTIONS
-
 import minibert.model
 from minibert.learn import puzzles
 from minibert.learn.bench import Case
@@ -22,6 +18,10 @@ from minibert.learn.exercises import Course, Exercise, course
 from minibert.learn.guard import forbidden
 from minibert.learn.handout import fill
 from minibert.learn.workbook import Workbook
+
+import pytest
+import torch
+from other_solutions import SOLUTIONS
 
 pytestmark = pytest.mark.usefixtures("as_in_the_process_of_a_check")
 

@@ -4,14 +4,14 @@ import copy
 import types
 import warnings
 
-import pytest
-import torch
-from torch import nn
-
 from minibert import AutoModelForSequenceClassification, AutoTokenizer
 from minibert.config import DistilBertConfig
 from minibert.fast import FUSED_FROM, FusedAttention, PackedLinear, fast, why_not
 from minibert.model import DistilBertForSequenceClassification, MultiHeadSelfAttention
+
+import pytest
+import torch
+from torch import nn
 
 ROUNDING = 1e-5  # float32: sums in another order; the plain model's own logits move by up to 7.6e-6 with padding
 BFLOAT16 = 0.1  # 8 bits of precision, 1 part in 256 a factor, in logits of about 3

@@ -13,6 +13,15 @@ import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, pipeline
+from minibert.checkpoint import read_tokenizer
+from minibert.config import DistilBertConfig
+from minibert.files import LARGEST
+from minibert.learn import explain
+from minibert.model import DistilBertForSequenceClassification
+from minibert.sigbus import SENTENCE
+from minibert.tensors import LARGEST_HEADER, check_fit, read_tensors
+
 import average
 import compare
 import evaluate
@@ -23,15 +32,6 @@ from conftest import SIZES, VOCABULARY, Done
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
-
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, CheckpointError, pipeline
-from minibert.checkpoint import read_tokenizer
-from minibert.config import DistilBertConfig
-from minibert.files import LARGEST
-from minibert.learn import explain
-from minibert.model import DistilBertForSequenceClassification
-from minibert.sigbus import SENTENCE
-from minibert.tensors import LARGEST_HEADER, check_fit, read_tensors
 
 FILES = ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json"]
 EACH_FILE = pytest.mark.parametrize("name", FILES)

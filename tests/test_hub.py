@@ -4,14 +4,14 @@ import time
 import warnings
 from pathlib import Path
 
+from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, checkpoint, client
+from minibert.checkpoint import DEFAULT, CheckpointError, HubUnreachable
+
 import pytest
 import torch
 from huggingface_hub import constants
 from loopback import COMMIT, LoopbackHub
 from tokenizers.implementations import BertWordPieceTokenizer
-
-from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, checkpoint, client
-from minibert.checkpoint import DEFAULT, CheckpointError, HubUnreachable
 
 REPO = "some/model"
 NEXT = "fedcba9876543210fedcba9876543210fedcba98"

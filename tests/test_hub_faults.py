@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+from minibert import AutoTokenizer, client
+from minibert.checkpoint import DEFAULT, HASHES, PINNED, CheckpointError, HubUnreachable
+
 import pytest
 from huggingface_hub import close_session, constants, file_download
 from huggingface_hub.utils import _detect_agent, _http
 from loopback import COMMIT, Fault, LoopbackHub, flipped, stated_hash
 from test_cli import environment
 from test_hub import HANG_GUARD, assert_same_weights, cached, flip, load, refusal
-
-from minibert import AutoTokenizer, client
-from minibert.checkpoint import DEFAULT, HASHES, PINNED, CheckpointError, HubUnreachable
 
 REPO = "some/model"
 TOKEN, PASSWORD = "hf_sEcReT", "pAsSwOrD"

@@ -9,13 +9,13 @@ import types
 import unicodedata
 from pathlib import Path
 
-import pytest
-import torch
-
 import minibert.classify
 import minibert.model
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from minibert.learn import Explanation, explain
+
+import pytest
+import torch
 
 BAD = "I hate this so much!"
 SIZES = {"batch": 1, "tokens": 8, "query": 8, "key": 8, "dim": 384, "heads": 12, "head_dim": 32, "hidden_dim": 1536, "labels": 2}

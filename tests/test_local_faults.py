@@ -18,6 +18,11 @@ import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
+from minibert.checkpoint import CheckpointError, bundled
+from minibert.cli import main
+from minibert.files import write_atomically
+
 import average
 import evaluate
 import huggingface_hub
@@ -28,11 +33,6 @@ import train
 from loopback import COMMIT, LoopbackHub
 from test_cli import NOBODY, environment
 from test_scripts import lesson, train_on  # noqa: F401  a fixture
-
-from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
-from minibert.checkpoint import CheckpointError, bundled
-from minibert.cli import main
-from minibert.files import write_atomically
 
 REPO = "some/model"
 GUARD = 120  # seconds, against hanging

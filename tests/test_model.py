@@ -9,16 +9,16 @@ With --swap, a class in model.py's place may have parameters beyond the referenc
 
 import copy
 
+from minibert import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
+from minibert.checkpoint import bundled, read_model
+from minibert.model import Embeddings, FeedForward, MultiHeadSelfAttention, Transformer, TransformerBlock
+
 import pytest
 import torch
 import transformers
 from conftest import SWAPPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from minibert import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
-from minibert.checkpoint import bundled, read_model
-from minibert.model import Embeddings, FeedForward, MultiHeadSelfAttention, Transformer, TransformerBlock
 
 SAME_MATHEMATICS = 1e-11
 TIMES_THE_ROUNDING = 4

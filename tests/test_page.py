@@ -12,10 +12,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pytest
-import torch
-from browser import axe, chromium
-
 import minibert.model
 from minibert.classify import TextClassificationPipeline, pipeline
 from minibert.config import DistilBertConfig
@@ -24,6 +20,10 @@ from minibert.learn.listing import Beside, Shown
 from minibert.learn.page import page
 from minibert.model import DistilBertForSequenceClassification
 from minibert.tokenizer import printable
+
+import pytest
+import torch
+from browser import axe, chromium
 
 CEILING = 1_200_000
 COURSE = "I've been waiting for a HuggingFace course my whole life."

@@ -1,9 +1,9 @@
 """Axes, shapes and places in words."""
 
+from minibert.learn.places import axis_names, extent, place_in_words, shape_hint, shape_in_words
+
 import pytest
 import torch
-
-from minibert.learn.places import axis_names, extent, place_in_words, shape_hint, shape_in_words
 
 KNOWN = {2: "batch", 5: "tokens", 3: "heads", 4: "head_dim", 12: "dim"}
 WANTED, SIZES = ("batch", "heads", "query", "key"), (2, 3, 5, 5)

@@ -2,11 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import plant
-import pytest
-
 from minibert.learn.bugs import SEEN_IN_HALF
 from minibert.learn.exercises import course
+
+import plant
+import pytest
 
 MISTAKES = {mistake.name: mistake for mistake in course().mistakes}
 QUICK = ("-k", "each_module_alone or each_dropout or under_one_seed")  # of the parity tests, those on small models
@@ -51,7 +51,9 @@ def test_the_script_tells_what_the_checker_calls_a_mistake(monkeypatch, capsys):
     }
 
 
-@pytest.mark.parametrize("arguments", [("-p", "no_such_plugin"), ("tests/no_such_file.py",), ("tests/test_weights.py", "-k", "none")])
+@pytest.mark.parametrize(
+    "arguments", [("-p", "no_such_plugin"), ("tests/no_such_file.py",), ("tests/test_weights.py", "-k", "none")]
+)
 def test_tests_that_are_not_green_without_a_mistake_say_nothing_of_one(monkeypatch, capsys, arguments):
     monkeypatch.setattr(plant, "TESTS", {"minibert.model": arguments})  # pytest ends with 1, 4 and 5
     monkeypatch.setattr("sys.argv", ["plant.py", "--only", "tests", "no scale"])

@@ -1,11 +1,11 @@
 """What an instructor got wrong in an exercise or a mistake is told in one sentence, before a student meets it."""
 
-import pytest
-
 from minibert.learn.bench import Case
 from minibert.learn.bugs import Mistake
 from minibert.learn.exercises import Course, Exercise, course
 from minibert.learn.proof import check_file
+
+import pytest
 
 HEAD = "minibert.model.DistilBertForSequenceClassification.forward"
 STUB = 'def silu(input: Tensor) -> Tensor:\n    """x * sigmoid(x)"""'

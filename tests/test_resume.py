@@ -11,10 +11,6 @@ import tracemalloc
 import warnings
 from types import SimpleNamespace
 
-import pytest
-import torch
-from test_cli import SST2, on_a_terminal
-
 from minibert import results
 from minibert.classify import pipeline
 from minibert.cli import main
@@ -22,6 +18,10 @@ from minibert.fast import why_not
 from minibert.results import LOOKED_AT
 from minibert.texts import Text
 from minibert.tokenizer import DistilBertTokenizer
+
+import pytest
+import torch
+from test_cli import SST2, on_a_terminal
 
 TEXTS = ["word7", "", "word8 word9", "word7", 'word11, "word12"', "caf\u00e9 \u2028 \U0001f600", "word13 " * 30, "word14"] * 2
 FORMS = pytest.mark.parametrize("form", ["lines", "jsonl", "csv", "tsv", "standard input"])

@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-from other_solutions import SOLUTIONS
-
 from minibert.learn import sandbox
 from minibert.learn.check import STAGES, examine
 from minibert.learn.exercises import course
 from minibert.learn.handout import fill
 from minibert.learn.sandbox import Job, check, check_all
+
+import pytest
+from other_solutions import SOLUTIONS
 
 COURSE = course()
 GELU = COURSE.find("gelu")

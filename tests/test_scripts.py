@@ -7,16 +7,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import average
-import evaluate
-import import_bert
-import pytest
-import torch
-import train
-import transformers
-from conftest import VOCABULARY
-from safetensors.torch import load_file, save_file
-
 from minibert import (
     AutoModel,
     AutoModelForSequenceClassification,
@@ -27,6 +17,16 @@ from minibert import (
     save_pretrained,
 )
 from minibert.bert import fold
+
+import average
+import evaluate
+import import_bert
+import pytest
+import torch
+import train
+import transformers
+from conftest import VOCABULARY
+from safetensors.torch import load_file, save_file
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

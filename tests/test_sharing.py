@@ -9,11 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+from minibert import pipeline
+
 import pytest
 import torch
 from test_cli import SST2, environment
-
-from minibert import pipeline
 
 THREADS = 8
 SENTENCES = ["a delight from start to end", "what a bore", "good", "I have seen worse , but not often", "a", "so funny , so sad"]

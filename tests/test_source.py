@@ -2,10 +2,10 @@
 
 import linecache
 
-import pytest
-
 from minibert.learn.promises import SHAPE_COMMENT, contradictions
 from minibert.learn.source import Source
+
+import pytest
 
 
 @pytest.fixture

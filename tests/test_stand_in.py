@@ -4,11 +4,11 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-from loopback import LoopbackHub, stated_hash
-
 from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, HubUnreachable, client, pipeline
 from minibert.checkpoint import DEFAULT, HASHES, PINNED, STAND_IN, CheckpointError, locate
+
+import pytest
+from loopback import LoopbackHub, stated_hash
 
 NAMES = pytest.mark.parametrize("name", [DEFAULT, "distilbert-base-uncased-finetuned-sst-2-english"], ids=["new", "old"])
 LAB = {

@@ -1,12 +1,12 @@
 """A module of somebody's own takes the original's place with the same weights, or it is refused in one sentence."""
 
+import minibert.model
+from minibert.learn.swap import load_class, parse, swap
+
 import pytest
 import torch
 from torch import nn
 from variants import AdapterFeedForward, EinsumAttention
-
-import minibert.model
-from minibert.learn.swap import load_class, parse, swap
 
 TWO_CLASSES = "from torch import nn\nclass Mine(nn.Module): pass\nclass Nothing: pass\n"
 

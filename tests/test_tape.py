@@ -13,14 +13,14 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import minibert.model
+from minibert import DistilBertConfig, DistilBertForSequenceClassification
+from minibert.learn.tape import Tape
+
 import pytest
 import torch
 import transformers
 from torch import nn
-
-import minibert.model
-from minibert import DistilBertConfig, DistilBertForSequenceClassification
-from minibert.learn.tape import Tape
 
 HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 NUMBER = itertools.count()

@@ -5,6 +5,12 @@ import math
 import subprocess
 import sys
 
+from minibert import pipeline
+from minibert.checkpoint import bundled
+from minibert.config import DistilBertConfig
+from minibert.fast import fast
+from minibert.model import DistilBertForSequenceClassification
+
 import pytest
 import torch
 import transformers
@@ -12,12 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import environment
 from test_model import REFUSED
-
-from minibert import pipeline
-from minibert.checkpoint import bundled
-from minibert.config import DistilBertConfig
-from minibert.fast import fast
-from minibert.model import DistilBertForSequenceClassification
 
 MEGABYTE = "good " * 200_000 + "bad"
 TEXTS = {

@@ -11,11 +11,11 @@ import pickle
 import tarfile
 from itertools import islice
 
+from minibert.texts import LONGEST, form_of, read_texts
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from minibert.texts import LONGEST, form_of, read_texts
 
 TEXTS = ["good", "", "good", 'a "word", and\ta tab', "x" * 9000, "two\nlines", "\u2028 é\U0001f600 \x1b[31m", "\ufeff", "\r\n", ""]
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")  # a NUL is in no text; JSON spells it

@@ -7,14 +7,14 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from minibert.beginning import LONGEST_WORD, PIECE, SPLITS
+from minibert.tokenizer import BatchEncoding, DistilBertTokenizer
+
 import pytest
 import torch
 import transformers
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
-from minibert.beginning import LONGEST_WORD, PIECE, SPLITS
-from minibert.tokenizer import BatchEncoding, DistilBertTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("weights/mini-sst2", "../shared/data/distilbert-sst2-small-files")

@@ -4,11 +4,11 @@ import json
 import struct
 from pathlib import Path
 
-import evaluate
-import pytest
-
 from minibert import pipeline
 from minibert.checkpoint import bundled
+
+import evaluate
+import pytest
 
 DEV = Path(__file__).parent.parent.parent / "shared" / "data" / "SST-2" / "dev.tsv"
 FOLDER = bundled()["mini-sst2"]

@@ -8,15 +8,15 @@ import multiprocessing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import pytest
-import torch
-
 from minibert.learn.check import STAGES
 from minibert.learn.exercises import course
 from minibert.learn.tape import leaves
 from minibert.learn.trial import Run
 from minibert.learn.trouble import Finding
 from minibert.learn.wire import ROOM, Channel, Remote
+
+import pytest
+import torch
 
 
 class Pair(NamedTuple):

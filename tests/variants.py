@@ -2,11 +2,11 @@
 
 import math
 
+from minibert.model import FeedForward, MultiHeadSelfAttention
+
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-from minibert.model import FeedForward, MultiHeadSelfAttention
 
 
 class EinsumAttention(MultiHeadSelfAttention):
