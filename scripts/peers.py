@@ -62,7 +62,8 @@ def quick(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu")
     """minibert, made fast."""
     if device == "cpu" and (reason := why_not(dtype)):
         raise RuntimeError(reason)
-    model = fast(AutoModelForSequenceClassification.from_pretrained(folder).to(device), dtype)
+    with torch.inference_mode(False):  # under which fast could not see whether the weights change
+        model = fast(AutoModelForSequenceClassification.from_pretrained(folder).to(device), dtype)
     return lambda ids, mask: model(ids, mask).logits.float()
 
 
