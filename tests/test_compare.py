@@ -278,7 +278,7 @@ def test_a_variant_without_dropout_differs_and_is_told_what_it_drops(more, small
     arguments = "Fine.", "--model", small, "--swap", f"FeedForward={tmp_path}/mine.py:Mine", *more, "--json", written
     status, out, _ = call(monkeypatch, capsys, *arguments)
     assert status == 1
-    assert "They part at: training, dropout\n  Outside training all agrees.\n" in out and "wrong line" not in out
+    assert "They part at: training, dropout\n  Outside training no stage differs.\n" in out and "wrong line" not in out
     assert "block 0, output" in out
     assert "      (1, 4, 4, 4) at the rate 0.1 in ours;\n" in out
     assert "      (1, 4, 4, 4) at the rate 0.1, (1, 4, 32) at the rate 0.1 in the reference.\n" in out

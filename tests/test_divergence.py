@@ -11,8 +11,8 @@ from pathlib import Path
 
 import minibert.model
 from minibert import DistilBertConfig
-from minibert.learn.divergence import compare, run, weights_apart
-from minibert.learn.likeness import close
+from minibert.learn.divergence import compare, run
+from minibert.learn.likeness import close, weights_apart
 from minibert.learn.swap import swap
 
 import pytest

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .alignment import Spot, changed_in_place, first_parting
 from .in_training import ALLOWED, HIDDEN, LABELS, Training, compare_training
-from .likeness import close, differences, place_of
+from .likeness import beside_the_code, close, differences, place_of
 from .promises import Axes
 from .tape import Record, Tape
 
@@ -142,7 +142,7 @@ def compare(
     comparison = Comparison(stages, "", None, ours_on_tape, theirs_on_tape, trained)
     if comparison.first is None:
         return comparison
-    if beside := _beside_the_code(ours, theirs):
+    if beside := beside_the_code(ours, theirs):
         return replace(comparison, finding=beside)
     if comparison.first.name == TRAINING:
         return replace(comparison, finding="training")
@@ -154,29 +154,6 @@ def compare(
         finding = "rounding" if close(mine, other, axes, mask).all() else "in place"
         spot = changed_in_place(ours_on_tape) if finding == "in place" else None
     return replace(comparison, finding=finding, spot=spot)
-
-
-def weights_apart(ours: nn.Module, theirs: nn.Module) -> dict[str, float]:
-    """Which of the reference's weights are others here, and by how much at most: the largest first.
-
-    The difference is infinite where one side alone has a NaN or infinity, and NaN where ours lacks the weight or has it in
-    another shape; such come first.
-    """
-    mine, apart = ours.state_dict(), dict[str, float]()
-    for name, other in theirs.state_dict().items():
-        if name not in mine or mine[name].shape != other.shape:
-            apart[name] = math.nan
-        elif not torch.equal(mine[name], other) and (largest := differences(mine[name], other).max().item()):
-            apart[name] = largest
-    return dict(sorted(apart.items(), key=lambda item: -math.inf if math.isnan(item[1]) else -item[1]))
-
-
-def _beside_the_code(ours: Any, theirs: Any) -> str:
-    """What explains that two models differ which are computed by one and the same code; "" where the code may be another."""
-    written = [[type(m) for m in model.modules() if not type(m).__module__.startswith("torch.")] for model in (ours, theirs)]
-    if written[0] != written[1]:  # PyTorch's own may differ: the config chooses the activation
-        return ""
-    return "weights" if weights_apart(ours, theirs) else "config" if ours.config != theirs.config else ""
 
 
 def _tape(model: nn.Module, inputs: Inputs) -> tuple[Record, ...]:

@@ -1,9 +1,10 @@
-"""How alike two tensors are, padding left out where it means nothing."""
+"""How alike two tensors are, padding left out where it means nothing, and two models in what is not their code."""
 
+import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .promises import Axes
 
@@ -50,3 +51,26 @@ def kind(tensor: Tensor) -> tuple[Any, ...]:
     while shape and shape[0] == 1:
         del shape[0]
     return "float" if tensor.is_floating_point() else tensor.dtype == torch.bool, tuple(shape)
+
+
+def weights_apart(ours: nn.Module, theirs: nn.Module) -> dict[str, float]:
+    """Which of the reference's weights are others here, and by how much at most: the largest first.
+
+    The difference is infinite where one side alone has a NaN or infinity, and NaN where ours lacks the weight or has it in
+    another shape; such come first.
+    """
+    mine, apart = ours.state_dict(), dict[str, float]()
+    for name, other in theirs.state_dict().items():
+        if name not in mine or mine[name].shape != other.shape:
+            apart[name] = math.nan
+        elif not torch.equal(mine[name], other) and (largest := differences(mine[name], other).max().item()):
+            apart[name] = largest
+    return dict(sorted(apart.items(), key=lambda item: -math.inf if math.isnan(item[1]) else -item[1]))
+
+
+def beside_the_code(ours: Any, theirs: Any) -> str:
+    """What explains that two models differ which are computed by one and the same code; "" where the code may be another."""
+    written = [[type(m) for m in model.modules() if not type(m).__module__.startswith("torch.")] for model in (ours, theirs)]
+    if written[0] != written[1]:  # PyTorch's own may differ: the config chooses the activation
+        return ""
+    return "weights" if weights_apart(ours, theirs) else "config" if ours.config != theirs.config else ""
