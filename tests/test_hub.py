@@ -127,7 +127,7 @@ def test_only_the_files_that_are_needed_are_ever_asked_for(server, files):
 def test_a_pickle_is_never_asked_for_even_where_nothing_else_is_there(server):
     del server.repos[REPO]["model.safetensors"]
     assert "no model.safetensors" in refusal(lambda: load(REPO))
-    assert {name for _, name in asked(server)} == {"config.json", "model.safetensors"}
+    assert {name for _, name in asked(server)} == {"config.json", "model.safetensors", "model.safetensors.index.json"}
 
 
 def test_a_tokenizer_alone_does_not_download_the_weights(server):
