@@ -36,19 +36,19 @@ def answer(folder: Path, body: str, name: str = "gelu.py") -> Job:
 
 
 ENDS = {
-    "an endless loop": ("while True: pass", "Line 15 was still running after 3 seconds of computing; is that a loop without"),
+    "an endless loop": ("while True: pass", "Line 17 was still running after 3 seconds of computing; is that a loop without"),
     "a loop that catches everything": (
         "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
         "was still running after 3 seconds of computing",
     ),
     "a wait": ("import time; time.sleep(1000)", "There was no answer after 4 seconds, and so it was stopped."),
-    "an exit": ("exit()", "Line 15 ends the program, so nothing could be checked.\n    exit()"),
+    "an exit": ("exit()", "Line 17 ends the program, so nothing could be checked.\n    exit()"),
     "an exit by the system": ("import os; os._exit(3)", "Your lines ended the program, with status 3, before the check was done."),
     "a crash": ("import ctypes; ctypes.string_at(0)", "Your lines made Python crash (SIGSEGV)."),
-    "a recursion": ("return gelu(input)", "Line 15 goes too deep into calls (RecursionError); does it call itself"),
-    "a program that reads": ("return float(open(0).read())", "Line 15 raised ValueError: could not convert string to float: ''."),
+    "a recursion": ("return gelu(input)", "Line 17 goes too deep into calls (RecursionError); does it call itself"),
+    "a program that reads": ("return float(open(0).read())", "Line 17 raised ValueError: could not convert string to float: ''."),
     "a pipe for its output": ("import os\nos.remove('printed')\nos.mkfifo('printed')\nos._exit(3)", "with status 3, before"),
-    "a flood of output": ("while True: print('x' * 10000)", "Line 15 prints or writes more than a check has room for."),
+    "a flood of output": ("while True: print('x' * 10000)", "Line 17 prints or writes more than a check has room for."),
 }
 
 
@@ -68,7 +68,7 @@ def test_an_answer_that_does_not_come_ends_in_a_sentence(body, sentence, tmp_pat
 )  # fmt: skip
 def test_a_giant_allocation_ends_in_a_sentence(body, much, tmp_path):
     report = check(answer(tmp_path, body)).report
-    assert report.text.startswith(f"Line 15 asks for {much} than a check has to give.")
+    assert report.text.startswith(f"Line 17 asks for {much} than a check has to give.")
 
 
 def test_what_it_started_ends_with_it(tmp_path, monkeypatch):
