@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = sorted([*ROOT.glob("minibert/**/*.py"), *ROOT.glob("scripts/*.py")])
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 # What a check has to run: our own source, a student's lines in it, an instructor's file.
-EXERCISES = {f"minibert/learn/{name}.py" for name in ("check", "exercises", "graft", "puzzles", "trial")}
+EXERCISES = {f"minibert/learn/{name}.py" for name in ("answer", "exercises", "graft", "puzzles", "trial")}
 
 
 class Bomb:

@@ -106,7 +106,7 @@ def _clue(mistake: Mistake) -> str:
     wrong.load_state_dict(right.state_dict())
     inputs = {name: tensor for name, tensor in lab().padded.inputs.items() if name != "labels"}
     try:
-        first = compare(wrong.eval(), right, inputs).first
+        first = compare(wrong.eval(), right, inputs, training=False).first
     except ValueError as error:  # one hidden state too few
         return f"On the lab's sentences the outputs cannot be compared one by one: {error}"
     if first is None:

@@ -95,7 +95,7 @@ def dropping(training: Training) -> Iterator[str]:
     yield f"      {calls(training.ours)} in ours;"
     yield f"      {calls(training.theirs)} in the reference."
     if training.ours == training.theirs:
-        yield "  The calls of dropout are alike; their place may be another."
+        yield "  The calls of dropout are alike; their place may be another, or a gradient may be cut off on the way."
 
 
 def calls(dropped: Dropped) -> str:
