@@ -119,11 +119,11 @@ def write_tensors(tensors: dict[str, Tensor], file: BinaryIO) -> None:
 
     tensors   name -> tensor of a dtype in FLOATS, on any device; one that is not contiguous is copied, one at a time
 
-    Wide numbers come before narrow ones, so that each begins at a multiple of its size. Numbers are stored little-endian,
-    as they lie in the memory of every processor that PyTorch is built for. Raises OSError where the file cannot be written,
-    ValueError for another dtype.
+    Wide numbers come before narrow ones, so that each begins at a multiple of its size, and bfloat16 before float16. Numbers
+    are stored little-endian, as they lie in the memory of every processor that PyTorch is built for. Raises OSError where the
+    file cannot be written, ValueError for another dtype.
     """
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, str(item[1].dtype), item[0]))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in ordered:
