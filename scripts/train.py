@@ -20,6 +20,7 @@ for the recipe; Polyak and Juditsky 1992 for averaging.
 import argparse
 import math
 import random
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -145,6 +146,7 @@ def train(args: argparse.Namespace) -> None:
     prove_that_it_can_save(averaged.module, tokenizer, args.to)
     save_state(saved, state, args, best=best, total=total, done=done, log=log)
     load_state(saved, args)
+    check_room(saved, averaged.module, optimizer)
 
     special = torch.tensor(tokenizer.all_special_ids)
     bar = tqdm(total=steps, initial=done, unit="step", mininterval=1, disable=None)
@@ -196,6 +198,20 @@ def prove_that_it_can_save(model: DistilBertForSequenceClassification, tokenizer
         for name, tensor in model.state_dict().items():
             if not torch.equal(tensor, read[name]):
                 raise OSError(f"{name} is another one when it is read back from {to}; wanted a disk that keeps what is written.")
+
+
+def check_room(saved: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Raises OSError where the disk has no room for the most that lies there at once: a checkpoint, a state, and the next state."""
+    checkpoint = sum(parameter.nbytes for parameter in model.parameters())
+    trained = sum(parameter.nbytes for group in optimizer.param_groups for parameter in group["params"])
+    state = saved.stat().st_size + (0 if optimizer.state else 2 * trained)  # AdamW's two averages come with the first step
+    there = sum(path.stat().st_size for path in (saved, saved.with_name("model.safetensors")) if path.exists())
+    wanted, free = checkpoint + 2 * state - there, shutil.disk_usage(saved.parent).free
+    if free < wanted:
+        raise OSError(
+            f"{saved.parent} has {free / 1e6:,.1f} MB free, and the run wants {wanted / 1e6:,.1f} MB more: "
+            "for a checkpoint, a state, and the next state before the old one goes."
+        )
 
 
 def settings_of(args: argparse.Namespace) -> str:

@@ -184,11 +184,15 @@ def test_no_space_for_what_a_training_run_saves_is_one_sentence_and_with_space_i
     assert train_on(lesson, monkeypatch, place, "--resume") == wanted
 
 
-@pytest.mark.parametrize("what", ["a checkpoint", "a state"])
-def test_a_training_run_that_cannot_save_ends_before_its_first_step(lesson, monkeypatch, mounted, what):  # noqa: F811
+@pytest.mark.parametrize(
+    ("room", "words"),
+    [(0, "No space left"), (49152, "No space left"), (98304, r"has 0.0 MB free, and the run wants 0.\d MB more")],
+    ids=["for no checkpoint", "for no state", "for the first state alone"],
+)
+def test_a_training_run_that_cannot_save_ends_before_its_first_step(lesson, monkeypatch, mounted, room, words):  # noqa: F811
     place, step, steps = mounted(), torch.optim.AdamW.step, []
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *args, **more: (steps.append(1), step(*args, **more)))
-    with full(place, 0 if what == "a checkpoint" else 49152), pytest.raises(SystemExit, match="No space left on device"):
+    with full(place, room), pytest.raises(SystemExit, match=words):
         train_on(lesson, monkeypatch, place, "--save-every", 500)
     assert steps == []
 
