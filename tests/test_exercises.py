@@ -535,6 +535,13 @@ def test_right_numbers_with_a_gradient_that_is_only_too_small_are_found_and_have
 # Exercises with an answer in place of code
 
 SOURCE = inspect.getsource(minibert.model).replace("from .config", "from minibert.config")
+def test_every_file_imports_minibert_before_torch_so_that_pytorch_does_not_remark_on_a_missing_numpy(tmp_path):
+    for exercise in COURSE.exercises:
+        lines = Workbook(tmp_path).page(exercise).splitlines()
+        order = [re.split(r"[ .]", line)[1] for line in lines if line.startswith(("import ", "from "))]
+        assert "torch" not in order or "minibert" in order[: order.index("torch")], exercise.name
+
+
 PUZZLES = per(*enumerate(puzzles.PUZZLES), name=lambda one: one[1].name)
 
 

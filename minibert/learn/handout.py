@@ -20,8 +20,8 @@ import textwrap
 from .cut import GAP, Cut, nodes, stored
 
 WIDTH = 100
-FIRST = "import minibert  # first: then PyTorch does not remark on a missing NumPy, which nothing here needs\n\n"
-STUB_IMPORTS = f"import math\n\n{FIRST}import torch\nfrom torch import Tensor\n"
+FIRST = "import minibert  # first: then PyTorch does not remark on a missing NumPy, which nothing here needs"
+STUB_IMPORTS = f"import math\n\n{FIRST}\n\nimport torch\nfrom torch import Tensor\n"
 
 
 def handout(cut: Cut, title: str, question: str, command: str) -> str:
@@ -94,5 +94,5 @@ def _imports(cut: Cut, outer: ast.stmt) -> str:
     if names_here := sorted(used & set(defined)):
         ours.append(f"from {cut.module.__name__} import {', '.join(names_here)}")
     standard = [line for line in theirs if line.split()[1].partition(".")[0] in sys.stdlib_module_names]
-    groups = [standard, ours or [FIRST.strip()], [line for line in theirs if line not in standard]]
+    groups = [standard, ours or [FIRST], [line for line in theirs if line not in standard]]
     return "\n\n".join("\n".join(group) for group in groups if group) + "\n\n\n"

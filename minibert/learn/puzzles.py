@@ -21,6 +21,7 @@ from .bench import MODEL, lab
 from .bugs import MISTAKES, Mistake
 from .cut import GAP
 from .divergence import compare
+from .handout import FIRST
 from .places import place_in_words
 
 BIASES = tuple(f"{name}_lin.bias" for name in ("q", "k", "v", "out"))
@@ -37,8 +38,8 @@ PUZZLES = tuple(one for one in MISTAKES if one.module == architecture.__name__ a
 def bug_page(number: int | None = None) -> str:
     """The source of model.py with one mistake in it, drawn by chance."""
     number = random.randrange(len(PUZZLES)) if number is None else number
-    top = f"PUZZLE = {number}  # which mistake it is: leave it as it is", "LINE = None  # the wrong line's number in this file", ""
-    return "\n".join([*top, _planted(PUZZLES[number])])
+    top = f"PUZZLE = {number}  # which mistake it is: leave it as it is", "LINE = None  # the wrong line's number in this file"
+    return "\n".join([FIRST, "", *top, "", _planted(PUZZLES[number])])
 
 
 def judge_the_line(namespace: dict[str, Any], text: str) -> str | None:
@@ -140,8 +141,8 @@ def judge_the_bias(namespace: dict[str, Any], text: str) -> str | None:
     return None if moved < 1e-9 else f"With other numbers for {answer} the logits move by up to {moved:.2g}; wanted none that move."
 
 
-MASK_PAGE = '''\
-import minibert  # first: then PyTorch does not remark on a missing NumPy, which nothing here needs
+MASK_PAGE = f'''\
+{FIRST}
 
 import torch
 from torch import Tensor
