@@ -1,10 +1,12 @@
 """What a check says of an answer: the first thing that is wrong, in this order, with axes, tokens and heads by name."""
 
+import functools
 import importlib
 import re
 import sys
 import textwrap
 
+from minibert.learn import trial
 from minibert.learn.bench import SENTENCES, Case, lab
 from minibert.learn.check import STAGES, examine
 from minibert.learn.exercises import Exercise, course
@@ -678,6 +680,14 @@ NOT_LOOKED_AT = {
 def test_what_was_not_looked_at_is_told(check, name):
     report = check(name, SOLUTIONS[name][0])
     assert report.passed and NOT_LOOKED_AT[name] in report.text
+
+
+def test_what_a_process_computes_first_is_no_part_of_what_an_answer_draws(monkeypatch):
+    """The process of a student's lines may ask for the lab here first, whose models draw their numbers."""
+    monkeypatch.setattr(trial, "lab", functools.cache(trial.lab.__wrapped__))
+    exercise = COURSE.find("fold-bert")
+    made = trial.real(exercise).training(trial.cases_of(exercise)[0])
+    assert "error" not in made and made["dropped"] == []
 
 
 # Training steps: the order of the four lines

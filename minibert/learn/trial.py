@@ -159,9 +159,10 @@ class Trial:
         for module in own:
             module.training = True  # of this module alone; train() would reach all that are in it
         try:
-            with LikeliestDraw() as draw, torch.enable_grad():
-                run = self.run(case, inputs={})
-                levels = _levels(run.values, self.exercise, case)
+            with torch.enable_grad():
+                with LikeliestDraw() as draw:
+                    run = self.run(case, inputs={})
+                levels = _levels(run.values, self.exercise, case)  # whose weights are drawn, and so is the lab, where it is new
             sizes = _levels(run.values, self.exercise, case, size=True)
             one, other = (self.run(case, seed).values for seed in (1, 2))
         finally:
