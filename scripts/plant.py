@@ -72,15 +72,20 @@ def run() -> int:
     args = parser.parse_args()
     known = course()
     planted = [one for one in (*known.mistakes, *SEEN_IN_HALF) if not args.name or one.name in args.name]
-    mistakes = [one for one in planted if one not in SEEN_IN_HALF]  # which the checker knows
     if unknown := set(args.name) - {one.name for one in planted}:
         parser.error(f"there is no mistake {sorted(unknown)[0]!r}.")
+    mistakes = [one for one in planted if one not in SEEN_IN_HALF and args.only != "tests"]  # which the checker knows
+    chosen = [one for one in known.exercises if not args.name or set(known.mistakes_in(one)) & set(mistakes)]
+    in_source = [one for one in planted if one.module in TESTS and one.edit and args.only != "exercises"]
+    tried = {one for exercise in chosen for one in known.mistakes_in(exercise)} & set(mistakes) | set(in_source)
+    for one in planted if args.name else []:
+        if one not in tried:
+            parser.error(f"{one.name!r} is in the other table alone; leave --only away.")
 
     missed = 0
     if args.only != "tests":
         print(f"{'mistake':<40}{'exercise':<20}{'stops at':<20}named")
         invisible = {one.name for one in mistakes if one.invisible}
-        chosen = [one for one in known.exercises if not args.name or set(known.mistakes_in(one)) & set(mistakes)]
         for exercise, name, stage, called in rehearse(known, chosen, mistakes, os.cpu_count() or 1):
             real = name == "the real lines"
             right = stage == "passed" and not called if real else called == name or (name in invisible and stage == "passed")
@@ -89,7 +94,7 @@ def run() -> int:
             print(f"{name:<40}{exercise:<20}{stage:<20}{named}", flush=True)
     if args.only != "exercises":
         print(f"\n{'mistake':<40}{'source':<20}tests")
-        for mistake, said in in_tests([one for one in planted if one.module in TESTS and one.edit]):
+        for mistake, said in in_tests(in_source):
             right = said == "red" or (bool(mistake.invisible) and said == "green")
             missed += not right
             print(f"{mistake.name:<40}{mistake.module:<20}{said}{'' if right else '  NOT NOTICED'}", flush=True)

@@ -69,3 +69,12 @@ def test_tests_that_are_not_green_without_a_mistake_say_nothing_of_one(monkeypat
 def test_a_mistake_that_only_half_precision_shows_is_red(name):
     known = {one.name: one for one in (*course().mistakes, *SEEN_IN_HALF)}
     assert plant.suite_says(known[name], "-k", "half_precision") == "red"
+
+
+@pytest.mark.parametrize(("table", "name"), [("tests", "SiLU"), ("exercises", "softmax in three rounded steps")])
+def test_a_table_that_does_not_have_a_mistake_says_nothing_of_it(monkeypatch, capsys, table, name):
+    monkeypatch.setattr("sys.argv", ["plant.py", "--only", table, name])
+    with pytest.raises(SystemExit) as ended:
+        plant.main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "") and f"{name!r} is in the other table alone" in said.err
