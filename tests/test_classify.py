@@ -224,6 +224,26 @@ def test_bfloat16_changes_scores_a_little_and_labels_of_clear_sentences_not_at_a
         assert one["label"] == other["label"] and math.isclose(one["score"], other["score"], abs_tol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_of_a_model_in_half_precision_padded_texts_get_the_references_scores(dtype):
+    """As near to float64 as four times the reference is in that type; and softmax is taken in float32, so that scores sum to 1."""
+    texts, names = [*TEXTS[:2], "ok"], ("NEGATIVE", "POSITIVE")
+
+    def numbers(results):
+        return torch.tensor([[{one["label"]: one["score"] for one in row}[name] for name in names] for row in results])
+
+    def reference(dtype):
+        eager = {"attn_implementation": "eager", "dtype": dtype}
+        made = transformers.pipeline("sentiment-analysis", model=str(bundled()["mini-sst2"]), device="cpu", model_kwargs=eager)
+        return numbers(made(texts, batch_size=3, top_k=None))
+
+    model = AutoModelForSequenceClassification.from_pretrained("mini-sst2", dtype=dtype)
+    made = pipeline(model=model, tokenizer=AutoTokenizer.from_pretrained("mini-sst2"), device="cpu", top_k=None)
+    found, exact = numbers(made(texts, batch_size=3)), reference(torch.float64)
+    assert (found - exact).abs().max() <= 4 * (reference(dtype) - exact).abs().max() < 0.1
+    assert (found.sum(1) - 1).abs().max() <= 1e-6
+
+
 def test_a_generator_is_taken_a_batch_at_a_time(ours):
     taken = []
 

@@ -638,4 +638,32 @@ SEEN_IN_HALF = (
             "attention = (scores - scores.amax(-1, True)).exp(); attention = attention / attention.sum(-1, True) ",
         ),
     ),
+    Mistake(
+        "mask filled with -1e9",
+        "Float16 ends at 65504: PyTorch refuses -1e9 as a fill value there. The lowest number of the scores' own type always fits.",
+        ("torch.finfo(scores.dtype).min)", "-1e9)"),
+    ),
+    Mistake(
+        "LayerNorm in rounded steps",
+        "nn.LayerNorm computes in float32 within and rounds once. Mean, variance, root and division each round in half precision.",
+        (
+            "embeddings = self.LayerNorm(embeddings) ",
+            "embeddings = self.LayerNorm.weight * (embeddings - embeddings.mean(-1, True)) / (embeddings.var(-1, unbiased=False, "
+            "keepdim=True) + LAYER_NORM_EPS).sqrt() + self.LayerNorm.bias ",
+        ),
+    ),
+    Mistake(
+        "GELU in rounded steps",
+        "F.gelu computes in float32 within and rounds once. Division, erf, sum and products each round in half precision.",
+        ("hidden = self.activation(hidden)", "hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))"),
+    ),
+    Mistake(
+        "loss from rounded probabilities",
+        "F.cross_entropy takes the logarithm before it rounds. Softmax rounds a small probability, perhaps to 0, whose logarithm is "
+        "then far off.",
+        (
+            "loss = F.cross_entropy(logits, labels.long())",
+            "loss = F.nll_loss(logits.softmax(-1).log(), labels.long())",
+        ),
+    ),
 )
