@@ -280,7 +280,7 @@ def test_a_variant_without_dropout_differs_and_is_told_what_it_drops(more, small
     assert status == 1
     assert "They part at: training, dropout\n  Outside training no stage differs.\n" in out and "wrong line" not in out
     assert "block 0, output" in out
-    assert "      (1, 4, 4, 4) at the rate 0.1 in ours;\n" in out
+    assert "the calls of F.dropout since the stage before are\n      (1, 4, 4, 4) at the rate 0.1 in ours;\n" in out
     assert "      (1, 4, 4, 4) at the rate 0.1, (1, 4, 32) at the rate 0.1 in the reference.\n" in out
     found = json.loads(written.read_text())
     assert (found["finding"], found["agree"], found["spot"]) == ("training", False, None)

@@ -514,6 +514,18 @@ class DrawnByHand(minibert.model.FeedForward):
         return output * (torch.rand_like(output) > 0.1) / 0.9 if self.training else output
 
 
+class NativeDropout(minibert.model.FeedForward):
+    def forward(self, x):
+        return torch.native_dropout(self.lin2(self.activation(self.lin1(x))), self.dropout.p, self.training)[0]
+
+
+class DropoutOfColumns(minibert.model.FeedForward):
+    """Wrong: it drops by another function than F.dropout."""
+
+    def forward(self, x):
+        return nn.functional.dropout1d(self.lin2(self.activation(self.lin1(x))), self.dropout.p, self.training)
+
+
 class WrongByHand(minibert.model.FeedForward):
     def forward(self, x):
         output = self.lin2(self.activation(self.lin1(x)))
@@ -529,11 +541,13 @@ def test_a_variant_that_drops_nothing_differs_and_one_that_draws_in_another_orde
     for reference in models:
         found = compare(swap(models[0], "MultiHeadSelfAttention", NoneDropped), reference, BATCH).training
         assert found.theirs == (((2, 4, 9, 9), 0.1), ((2, 9, 24), 0.1)) and found.ours == (((2, 9, 24), 0.1),)
-        for name, right in (("MultiHeadSelfAttention", ValuesDrawnFirst), ("FeedForward", DrawnByHand)):
+        feed_forwards = [("FeedForward", right) for right in (DrawnByHand, NativeDropout)]
+        for name, right in (("MultiHeadSelfAttention", ValuesDrawnFirst), *feed_forwards):
             comparison = compare(swap(models[0], name, right), reference, BATCH)
             assert comparison.agree, comparison.training
             assert comparison.training.by_hand == (right is DrawnByHand)
-        assert compare(swap(models[0], "FeedForward", WrongByHand), reference, BATCH).training.stage == "block 0, output"
+        for wrong in (WrongByHand, DropoutOfColumns):
+            assert compare(swap(models[0], "FeedForward", wrong), reference, BATCH).training.stage == "block 0, output"
 
 
 def test_what_raises_in_training_alone_differs(models):

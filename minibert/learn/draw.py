@@ -49,6 +49,8 @@ class LikeliestDraw(TorchFunctionMode):
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         if name in ("dropout", "dropout_"):
             return self.dropout(*args, **kwargs)
+        if name == "native_dropout":
+            return self.dropout(*args, **kwargs), torch.ones_like(args[0], dtype=torch.bool)
         if name == "scaled_dot_product_attention":
             return self.attention(*args, **kwargs)
         made = func(*args, **kwargs)

@@ -91,7 +91,7 @@ def dropping(training: Training) -> Iterator[str]:
     if training.error:
         yield f"  In training mode ours raises {training.error}; the reference does not."
         return
-    yield f"  In training they part first at {training.stage}, and what is dropped since the stage before is"
+    yield f"  In training they part first at {training.stage}, and the calls of F.dropout since the stage before are"
     yield f"      {calls(training.ours)} in ours;"
     yield f"      {calls(training.theirs)} in the reference."
     if training.ours == training.theirs:
@@ -101,7 +101,7 @@ def dropping(training: Training) -> Iterator[str]:
 def calls(dropped: Dropped) -> str:
     """Each call of dropout by the shape that it was given and its rate, equal ones together."""
     counts = Counter(f"{shape} at the rate {p:g}" for shape, p in dropped)
-    return ", ".join(call + (f" {count} times" if count > 1 else "") for call, count in counts.items()) or "nothing"
+    return ", ".join(call + (f" {count} times" if count > 1 else "") for call, count in counts.items()) or "none"
 
 
 def verdict(stages: list[Stage], training: Training | None, against: str, swapped: bool, blocks: int, cut: bool) -> Iterator[str]:
