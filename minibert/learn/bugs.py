@@ -659,11 +659,8 @@ SEEN_IN_HALF = (
     ),
     Mistake(
         "loss from rounded probabilities",
-        "F.cross_entropy takes the logarithm before it rounds. Softmax rounds a small probability, perhaps to 0, whose logarithm is "
-        "then far off.",
-        (
-            "loss = F.cross_entropy(logits, labels.long())",
-            "loss = F.nll_loss(logits.softmax(-1).log(), labels.long())",
-        ),
+        "F.cross_entropy takes the logarithm before it rounds. Softmax rounds a small probability, perhaps to 0, and the logarithm "
+        "of that is far off.",
+        ("loss = F.cross_entropy(logits, labels.long())", "loss = F.nll_loss(logits.softmax(-1).log(), labels.long())"),
     ),
 )
