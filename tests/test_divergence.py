@@ -526,6 +526,14 @@ class DropoutOfColumns(minibert.model.FeedForward):
         return nn.functional.dropout1d(self.lin2(self.activation(self.lin1(x))), self.dropout.p, self.training)
 
 
+class ScaledAlone(minibert.model.FeedForward):
+    """Wrong: as large as after dropout, and nothing is dropped."""
+
+    def forward(self, x):
+        output = self.lin2(self.activation(self.lin1(x)))
+        return output / (1 - self.dropout.p) if self.training else output
+
+
 class WrongByHand(minibert.model.FeedForward):
     def forward(self, x):
         output = self.lin2(self.activation(self.lin1(x)))
@@ -546,7 +554,7 @@ def test_a_variant_that_drops_nothing_differs_and_one_that_draws_in_another_orde
             comparison = compare(swap(models[0], name, right), reference, BATCH)
             assert comparison.agree, comparison.training
             assert comparison.training.by_hand == (right is DrawnByHand)
-        for wrong in (WrongByHand, DropoutOfColumns):
+        for wrong in (WrongByHand, DropoutOfColumns, ScaledAlone):
             assert compare(swap(models[0], "FeedForward", wrong), reference, BATCH).training.stage == "block 0, output"
 
 

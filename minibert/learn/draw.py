@@ -27,11 +27,13 @@ HALF = 0.5  # stands for a random number: with p below it, both `rand > p` and `
 class LikeliestDraw(TorchFunctionMode):
     """While this is open, dropout and torch's random numbers from 0 to 1 are as likely as can be, and each m is noted.
 
+    by_hand   leaves random numbers from 0 to 1 to chance: what still varies is drawn without a call of dropout
     dropped   shape and p of each call of dropout, in their order
     """
 
-    def __init__(self) -> None:
+    def __init__(self, by_hand: bool = False) -> None:
         super().__init__()
+        self.by_hand = by_hand
         self.dropped: list[tuple[tuple[int, ...], float]] = []
         self._noise: list[tuple[Tensor, float]] = []
         self._open = ExitStack()
@@ -54,6 +56,8 @@ class LikeliestDraw(TorchFunctionMode):
         if name == "scaled_dot_product_attention":
             return self.attention(*args, **kwargs)
         made = func(*args, **kwargs)
+        if self.by_hand:
+            return made
         if name in ("rand", "rand_like", "uniform_"):
             return made.fill_(HALF)
         if name in ("bernoulli", "bernoulli_"):

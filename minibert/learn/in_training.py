@@ -81,7 +81,7 @@ def compare_training(ours: Any, theirs: Any, inputs: Inputs) -> Training:
             return Training(name, mine.dropped, other.dropped, by_hand, "", absolute, relative, place_of(apart, other.axes))
         further = _figures(abs(mine.spread - other.spread), other.spread)
         if not by_hand and further[0] > ALLOWED * other.spread:
-            by_hand = len(mine.dropped) < len(other.dropped) and _varies(ours, inputs, name)
+            by_hand = len(mine.dropped) < len(other.dropped) and _drawn_by_hand(ours, inputs, name)
             if not by_hand:
                 return Training(name, mine.dropped, other.dropped, False, "", *further, {})
     return Training("", _all(found), _all(reference), by_hand, "", absolute, relative, {})
@@ -108,8 +108,9 @@ def _made(model: Any, inputs: Inputs) -> dict[str, _Made]:
     return made
 
 
-def _varies(model: Any, inputs: Inputs, stage: str) -> bool:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+def _drawn_by_hand(model: Any, inputs: Inputs, stage: str) -> bool:
+    """Whether a stage varies with the seed though every call of dropout keeps all numbers."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), LikeliestDraw(by_hand=True):
         one, other = (_run(model, inputs, seed)[stage][1] for seed in (1, 2))
     return not torch.equal(one, other)
 
