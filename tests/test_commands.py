@@ -112,7 +112,7 @@ def test_each_hint_is_another_one_and_the_solution_is_shown_with_yes(exercise):
     hints = [exercise("hint", "splitting-heads").stdout for _ in range(4)]
     assert [hint[:11] for hint in hints] == ["Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "Hint 3 of 3"]
     assert "The real lines call transpose, view." in hints[2]
-    assert "`minibert exercise solution splitting-heads --yes` shows the real lines." in " ".join(hints[2].split())
+    assert "`minibert exercise solution splitting-heads --yes` shows the solution." in " ".join(hints[2].split())
     done = exercise("solution", "splitting-heads", "--yes")
     assert done.returncode == 0 and COURSE.find("splitting-heads").cut.solution in done.stdout
     assert done.stdout.startswith("minibert/model.py, lines ")

@@ -111,7 +111,7 @@ class Workbook:
         """A hint, counted from 0; behind the last one, that one again."""
         hints = hints_of(exercise)
         number = min(number, len(hints) - 1)
-        more = f"\nThat is the last one; `{self.command('solution', exercise)} --yes` shows the real lines."
+        more = f"\nThat is the last one; `{self.command('solution', exercise)} --yes` shows the solution."
         return f"Hint {number + 1} of {len(hints)}: {hints[number]}{more if number + 1 == len(hints) else ''}"
 
     def hints_given(self, exercise: Exercise) -> int:
