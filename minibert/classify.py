@@ -124,7 +124,8 @@ class TextClassificationPipeline:
 
     batch_tokens  tokens computed together, padding included, where batch_size is None
     quick       what computes the logits where it is not None: the same model, made fast, and made anew where `model` has changed
-                since or is another. With forward hooks on it, or not in float32, `model` itself computes
+                since or is another; PyTorch does not count what is written to `parameter.data`. With forward hooks on it, or not
+                in float32, `model` itself computes
     fast_from   after how many texts `quick` is made; None: never
     """
 

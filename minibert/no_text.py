@@ -34,7 +34,8 @@ KINDS = (
     Kind("a picture", "write down what it says", ".png .jpg .jpeg .gif .webp", rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF.{4}WEBP"),
     Kind("UTF-32", "write it as UTF-8, such as with iconv -f UTF-32 -t UTF-8", "", rb"\xff\xfe\0\0|\0\0\xfe\xff"),
     Kind("UTF-16", "write it as UTF-8, such as with iconv -f UTF-16 -t UTF-8", "", rb"\xff\xfe|\xfe\xff"),
-    Kind("JSON, a value for the whole file", "make JSON Lines of it with jq -c '.[]', or say --format jsonl if each line is an object", ".json"),
+    Kind("JSON, a value for the whole file", "make JSON Lines of it with jq -c '.[]'; where lines are objects, say --format jsonl",
+         ".json"),
 )  # fmt: skip
 STRING = r'"[^"\\]*(\\.[^"\\]*)*"'
 ARRAY = re.compile(rf'\s*\[\s*($|\{{\s*("|\}}|$)|{STRING}\s*(,|\]\s*$|$))')
@@ -46,7 +47,9 @@ def check_name(name: str) -> None:
     suffix = PurePath(name.lower().removesuffix(".gz")).suffix
     for kind in KINDS:
         if suffix in kind.suffixes.split():
-            raise ValueError(f"{name} is {kind.what}, as its name says; {kind.remedy}. If it is plain text all the same, say so with --format.")
+            raise ValueError(
+                f"{name} is {kind.what}, as its name says; {kind.remedy}. If it is plain text all the same, say so with --format."
+            )
 
 
 def check_first(line: bytes, name: str) -> None:

@@ -83,7 +83,7 @@ def other_sizes(case: Case) -> str:
     return (
         f"\nThere a small model has other sizes: {sizes.n_layers} block, dim {sizes.dim}, {sizes.n_heads} heads of "
         f"{sizes.dim // sizes.n_heads}, hidden_dim {sizes.hidden_dim}, {sizes.num_labels} labels; "
-        f"{len(case.batch.tokens)} sentences with {mask} mask. A size of the lab's model that is written in your lines would not fit here."
+        f"{len(case.batch.tokens)} sentences with {mask} mask. A size of the lab's model, written in your lines, would not fit."
     )
 
 
