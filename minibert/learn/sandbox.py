@@ -3,11 +3,11 @@
     check  --  judge: check.examine  --  answer: the student's lines
                a report                  data, see wire.py
 
-An endless loop, an exit, a giant allocation or a crash ends in a sentence. And no answer can write its own mark: what it does to
+An endless loop, an exit, a giant allocation or a crash ends in a sentence. An answer is judged from outside: what it does to
 Python, to PyTorch or to this package, it does in its own process, which sends numbers; whether they are right is found in the other
 one, which never runs a line of it, and whose report it has no way to.
 
-It can still make the right numbers in a way that the exercise does not ask for, such as by a call of the real function, and hide
+It can still get a mark that it has not earned: by a call of the real function, in its lines or in place of this package's, and hide
 from the guard in its process that it does. And its lines may read and write what whoever checks them may, so that one who attacks
 the judge's process or its files through the system is not kept off: for that, run a check as a user who has nothing to lose.
 """
