@@ -66,7 +66,7 @@ def fast(
 
     model    in float32, without forward hooks, on the CPU or a GPU; its parameters are shared on the CPU, not copied. What
              changes them in place, there or in the result (an optimizer, load_state_dict), is seen, and they are packed
-             again; writes to `parameter.data` and optimizers with fused=True are not: PyTorch does not count them. Where `model` gets other
+             again; writes to `parameter.data` and fused optimizers are not: PyTorch does not count them. Where `model` gets other
              parameters or modules, the result stays what it was
     dtype    what the products are computed in: float32 (the same logits to 1e-5) or bfloat16; on a GPU the whole model
              is cast to it, float16 too
