@@ -52,10 +52,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as of_all
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from . import model as architecture
 from .model import BaseModelOutput, DistilBertForSequenceClassification, MultiHeadSelfAttention, Transformer, TransformerBlock
 from .tensors import check_finite
 
+PLAIN = {int, float, str}
+KINDS: list[Any] = [kind for kind in vars(architecture).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]
+FORWARDS = {kind: kind.forward for kind in (*KINDS, nn.Linear)}  # the lines that are made fast
 FUSED_FROM = 128  # tokens from which fused attention wins on a CPU; measured: equal at 64, a third less time at 512
 
 
@@ -66,7 +72,7 @@ def fast(
 
     model    in float32, without forward hooks, on the CPU or a GPU; its parameters are shared on the CPU, not copied. What
              changes them in place, there or in the result (an optimizer, load_state_dict), is seen, and they are packed
-             again; writes to `parameter.data` and fused optimizers are not: PyTorch does not count them. Where `model` gets other
+             again; what writes to `parameter.data` is not, since PyTorch does not count it. Where `model` gets other
              parameters or modules, the result stays what it was
     dtype    what the products are computed in: float32 (the same logits to 1e-5) or bfloat16; on a GPU the whole model
              is cast to it, float16 too
@@ -81,7 +87,7 @@ def fast(
     if not isinstance(model, DistilBertForSequenceClassification):
         raise TypeError(f"model is a {type(model).__name__}; wanted a loaded DistilBertForSequenceClassification.")
     if any(map(hooked, model.modules())):
-        raise ValueError("the model has forward hooks, which would not run where the products are packed; remove them.")
+        raise ValueError("the model has forward hooks, or a forward of another's, which would not run here; remove them.")
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise ValueError("the model was made under torch.inference_mode, so nobody counts its changes; load it outside of that.")
     weight = model.classifier.weight
@@ -126,17 +132,20 @@ def fast(
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether a call of the module does something beside its class's forward."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    """Whether a call of the module does something beside what its class's forward did when this file was imported."""
+    kind: Any = type(module)
+    hooks = module._forward_hooks or module._forward_pre_hooks or of_all._global_forward_hooks or of_all._global_forward_pre_hooks
+    return bool(hooks or "forward" in vars(module) or kind.forward is not FORWARDS.get(kind, kind.forward))
 
 
 def state_of(model: nn.Module) -> list[Any]:
     """What differs after whatever changes the numbers that a model computes, `parameter.data` written to apart."""
-    state: list[Any] = []
+    state: list[Any] = [_fused_steps]
     modules: list[nn.Module | None] = [model]  # nn.Module.modules(), in a third of its time: it is asked before each batch
     for module in modules:
         if module is not None:
-            state += module, hooked(module)
+            state += module, type(module), hooked(module)
+            state += [value for value in vars(module).values() if type(value) in PLAIN]  # such as eps
             for parameter in module._parameters.values():
                 state += _version(parameter) if parameter is not None else ()
             modules += module._modules.values()
@@ -145,7 +154,17 @@ def state_of(model: nn.Module) -> list[Any]:
 
 def _version(tensor: Tensor) -> tuple[Any, ...]:
     """Where a tensor lies, and how often PyTorch has seen it changed in place; views and detached tensors share that counter."""
-    return tensor.data_ptr(), tensor.dtype, -1 if tensor.is_inference() else tensor._version
+    counted = -1 if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), counted, _fused_steps
+
+
+def _count_a_fused_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    global _fused_steps
+    _fused_steps += any(group.get("fused") for group in optimizer.param_groups)
+
+
+_fused_steps = 0  # of any optimizer: PyTorch does not count what a fused one changes
+register_optimizer_step_post_hook(_count_a_fused_step)
 
 
 def why_not(dtype: torch.dtype = torch.float32) -> str | None:
@@ -186,15 +205,16 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias  # as the checkpoint has them: names, state_dict and float64 stay
         self.dtype, self.gelu = dtype, gelu
-        self.packed: tuple[Tensor, Tensor, Any] | None = None
+        self.packed: tuple[Tensor, Tensor, Any, Any] | None = None
         self.pack()
 
     def pack(self) -> tuple[Tensor, Tensor]:
         """The packed weights and the bias, anew where these have changed."""
         packed, state = self.packed, (_version(self.weight), _version(self.bias))
         if packed is None or packed[2] != state:
-            weight, bias = self.weight.detach().to(self.dtype), self.bias.detach().to(self.dtype)
-            self.packed = packed = torch.ops.mkldnn._reorder_linear_weight(weight), bias, state
+            kept = self.weight.detach(), self.bias.detach()  # while they are kept, no others can lie in their place
+            weight, bias = (one.to(self.dtype) for one in kept)
+            self.packed = packed = torch.ops.mkldnn._reorder_linear_weight(weight), bias, state, kept
         return packed[:2]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from minibert import pipeline
 from minibert.fast import PackedLinear, fast, why_not
-from minibert.model import DistilBertForSequenceClassification
+from minibert.model import DistilBertForSequenceClassification, MultiHeadSelfAttention
 
 import pytest
 import torch
@@ -94,7 +94,37 @@ def under_inference_mode(made, other):
         made.model.classifier.weight.neg_()
 
 
-CHANGES = [loaded, assigned, replaced, submodule, edited, in_double, in_half, there_and_back, under_inference_mode]
+def seen_otherwise(made, other):
+    """Another matrix in the very memory of the old one."""
+    replaced(made, other)
+    made(TEXTS)
+    for model in (made.model, other):
+        q_lin = model.distilbert.transformer.layer[0].attention.q_lin
+        q_lin.weight = nn.Parameter(q_lin.weight.detach().T)
+
+
+def another_eps(made, other):
+    replaced(made, other)
+    made(TEXTS)
+    for model in (made.model, other):
+        model.distilbert.transformer.layer[1].sa_layer_norm.eps = 0.5
+
+
+def another_class(made, other):
+    class Louder(nn.LayerNorm):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    replaced(made, other)
+    made(TEXTS)
+    for model in (made.model, other):
+        model.distilbert.transformer.layer[0].output_layer_norm.__class__ = Louder
+
+
+CHANGES = [
+    loaded, assigned, replaced, submodule, edited, in_double, in_half, there_and_back, under_inference_mode, seen_otherwise,
+    another_eps, another_class,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -103,9 +133,10 @@ def test_a_pipeline_answers_with_the_weights_that_its_model_has_now(packed, othe
     assert_answers_as(packed, copy.deepcopy(other))
 
 
-def test_a_step_of_an_optimizer_is_seen(packed):
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_of_an_optimizer_is_seen(packed, fused):
     before, was = packed(TEXTS), packed.quick
-    optimizer = torch.optim.AdamW(packed.model.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(packed.model.parameters(), lr=0.1, fused=fused)
     packed.model(**BATCH).logits.sum().backward()
     optimizer.step()
     assert packed(TEXTS) != before and packed.quick is not was
@@ -129,6 +160,27 @@ def test_forward_hooks_run_on_the_plain_model_and_it_packs_again_without_them(pa
     handle = packed.model.classifier.register_forward_hook(lambda _module, _args, output: output * 0)
     assert [score["score"] for score in packed(TEXTS[0])] == [0.5, 0.5]
     handle.remove()
+
+
+def test_a_hook_on_all_modules_and_another_forward_of_a_class_run(packed, monkeypatch):
+    seen = []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module).__name__))
+    packed(TEXTS[0])
+    handle.remove()
+    assert seen.count("TransformerBlock") == 2 and "Linear" in seen
+    assert packed.quick is not None
+    monkeypatch.setattr(MultiHeadSelfAttention, "forward", lambda self, x, mask=None: (x * 0, None))
+    assert_answers_as(packed, copy.deepcopy(packed.model))
+
+
+def test_another_parameter_where_the_old_one_lay_is_seen(model):
+    layer = PackedLinear(nn.Linear(64, 64), torch.float32, gelu=False)
+    x = torch.randn(5, 64)
+    for _ in range(20):  # memory that is given back is taken again
+        layer.weight = None
+        layer.weight = nn.Parameter(torch.randn(64, 64))
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias), rtol=1e-4, atol=1e-4)
 
 
 def test_threads_have_the_new_weights_at_once(packed, other):
@@ -173,7 +225,7 @@ def test_a_model_whose_changes_cannot_be_followed_is_refused(model):
     with pytest.raises(ValueError, match=r"made under torch\.inference_mode, so nobody counts its changes"):
         fast(uncounted)
     model.classifier.register_forward_pre_hook(lambda *_: None)
-    with pytest.raises(ValueError, match="has forward hooks, which would not run"):
+    with pytest.raises(ValueError, match="has forward hooks, or a forward of another's, which would not run"):
         fast(model)
 
 
