@@ -123,7 +123,8 @@ def test_a_check_that_is_given_up_leaves_nothing_running(tmp_path):
     assert not multiprocessing.active_children()
 
 
-# No answer can write its own mark. Each of these makes a wrong mask, and then says in one way or another that it is right.
+# No answer can write its own mark. Each of these makes a wrong mask, and then says in one way or another that it is right. The
+# checks are out of an import's reach there; each digs them up first.
 
 MASK = COURSE.find("attention-mask")
 FORGE = """
@@ -135,6 +136,13 @@ def forge():
             os.write(number, struct.pack("!i", len(REPORT)) + REPORT)
         except OSError:
             pass
+"""
+DIG = """
+import gc, sys, types
+del sys.meta_path[0]
+modules = [one for one in gc.get_objects() if isinstance(one, types.ModuleType) and one.__name__.startswith("minibert.learn")]
+sys.modules |= {one.__name__: one for one in modules}
+sys.modules["minibert"].learn = sys.modules["minibert.learn"]
 """
 CHEATS = {
     "the examination": "import minibert.learn.check as c\nc._Examination.passes = lambda self: 'right'",
@@ -163,9 +171,33 @@ CHEATS = {
 @pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
 def test_no_answer_can_write_its_own_mark(cheat, tmp_path):
     file = tmp_path / "attention_mask.py"
-    file.write_text(fill(MASK.cut, "return input_ids") + "\n\n" + cheat.replace("FORGE", FORGE), encoding="utf-8")
+    file.write_text(fill(MASK.cut, "return input_ids") + f"\n\n{DIG}\n" + cheat.replace("FORGE", FORGE), encoding="utf-8")
+    there = dict(sys.modules)  # held, so that a forked process has them all to dig up
     report = check(Job(MASK, file)).report
-    assert report.stage in ("wrong kind", "wrong numbers", "does not answer") and report.text
+    assert there and report.stage in ("wrong kind", "wrong numbers", "does not answer") and report.text
+
+
+SHORT_WAYS = {
+    "the checker's own": (
+        "from minibert.learn.trial import Trial, real\nrun = Trial.run\n"
+        "Trial.run = lambda self, *args, **more: run(real(self.exercise), *args, **more)",
+        "minibert.learn is not to be had within an answer",
+    ),
+    "the package's attribute": ("import minibert\nminibert.learn.trial", "minibert.learn is not to be had within an answer"),
+    "the real function": (
+        "import minibert.model\nFeedForward.forward = minibert.model.FeedForward.forward",
+        "Your lines call the real FeedForward.forward; here it is to be written anew.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("way", "sentence"), SHORT_WAYS.values(), ids=SHORT_WAYS)
+def test_neither_the_checker_nor_the_real_function_is_there_for_an_answer(way, sentence, tmp_path):
+    exercise = COURSE.find("feed-forward")
+    file = tmp_path / "feed_forward.py"
+    file.write_text(f"{fill(exercise.cut, 'return hidden_states')}\n\n{way}\n", encoding="utf-8")
+    report = check(Job(exercise, file)).report
+    assert report.stage in ("does not run", "not written") and sentence in report.text, report.text
 
 
 def test_an_answer_that_closes_every_way_to_be_heard_is_told_so(tmp_path):

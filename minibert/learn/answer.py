@@ -8,6 +8,8 @@ whether the answer is in its own process, or in another one (wire.py).
 """
 
 import contextlib
+import importlib.abc
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .bench import Case, lab
+from .cut import resolve
 from .exercises import Exercise
 from .graft import BEHIND, graft
 from .guard import Guard, forbidden
@@ -34,6 +37,31 @@ def load(exercise: Exercise, text: str, file: str) -> "Answer | Page":
     file   where it stands
     """
     return Page(text, file) if exercise.judge else Answer(exercise, text, file)
+
+
+def hide(exercise: Exercise) -> None:
+    """Takes this package's checks and the real function out of reach, since an answer could pass by them. For its own process."""
+    sys.meta_path.insert(0, _NotHere())
+    for name in [name for name in sys.modules if _NotHere.hides(name)]:
+        del sys.modules[name]
+    vars(sys.modules["minibert"]).pop("learn", None)
+    if not exercise.stub and not exercise.judge:
+        _, owner, name = resolve(exercise.target)
+
+        def absent(*_: Any, **__: Any) -> Any:
+            raise Finding("not written", f"Your lines call the real {exercise.cut.qualname}; here it is to be written anew.")
+
+        setattr(owner, name, absent)
+
+
+class _NotHere(importlib.abc.MetaPathFinder):
+    @staticmethod
+    def hides(name: str) -> bool:
+        return f"{name}.".startswith("minibert.learn.")
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if self.hides(name):
+            raise ImportError(f"{name} is not to be had within an answer")
 
 
 class Answer:

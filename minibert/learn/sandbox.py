@@ -7,9 +7,10 @@ An endless loop, an exit, a giant allocation or a crash ends in a sentence. An a
 Python, to PyTorch or to this package, it does in its own process, which sends numbers; whether they are right is found in the other
 one, which never runs a line of it, and whose report it has no way to.
 
-It can still get a mark that it has not earned: by a call of the real function, in its lines or in place of this package's, and hide
-from the guard in its process that it does. And its lines may read and write what whoever checks them may, so that one who attacks
-the judge's process or its files through the system is not kept off: for that, run a check as a user who has nothing to lose.
+An import finds neither the checks nor the real function there. Both are still in that process, and whoever digs them out of the
+interpreter's memory can compute the right numbers with the real lines, which stand in the source for everybody to read. And an
+answer's lines may read and write what whoever checks them may, so that one who attacks the judge's process or its files through
+the system is not kept off: for that, run a check as a user who has nothing to lose.
 """
 
 import contextlib

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .answer import load
+from .answer import hide, load
 from .bench import Case
 from .check import STAGES
 from .exercises import Exercise
@@ -208,6 +208,7 @@ def serve(connection: Connection, exercise: Exercise, file: str, room: mmap | No
     cases = () if exercise.judge else tuple(dataclasses.replace(case, wanted={}) for case in cases_of(exercise))
     forbidden(exercise)  # looks at the real lines, once
     cases_of.cache_clear()  # what has to come out is none of the answer's business
+    hide(exercise)
     channel = Channel(connection, cases, room)
     loaded: Any = None
     reply: Any = None
