@@ -609,6 +609,15 @@ def test_a_puzzle_that_was_mended_or_has_no_such_line_is_told_apart(check, page)
         assert "wanted the number of a line" in check("find-the-bug", text.replace("LINE = None", f"LINE = {line}")).text
 
 
+@pytest.mark.parametrize("space", [" ", "  ", "\t"])
+def test_a_remark_behind_the_wrong_line_leaves_it_the_wrong_line(check, page, space):
+    text = page(0)
+    line = lines_with(puzzles.PUZZLES[0], text)[0]
+    lines = text.replace("LINE = None", f"LINE = {line}").splitlines()
+    lines[line - 1] = lines[line - 1].partition("  #")[0] + f"{space}# it is this one"
+    assert check("find-the-bug", "\n".join(lines)).passed
+
+
 def test_another_puzzles_number_is_not_told_as_a_mended_line_alone(check, page):
     text = page(0).replace("PUZZLE = 0 ", "PUZZLE = 1 ").replace("LINE = None", "LINE = 70")
     assert check("find-the-bug", text).text == (

@@ -79,7 +79,7 @@ def wrong_lines(mistake: Mistake, text: str) -> list[int]:
 
 
 def _code(line: str) -> str:
-    return line.partition("  #")[0].strip()
+    return re.split(r"\s+#", line)[0].strip()
 
 
 def _source() -> str:
