@@ -191,6 +191,15 @@ def test_a_mild_mask_passes_with_a_remark_that_says_why_nothing_shows_it(check_l
     assert mistake.invisible in report.text
 
 
+@pytest.mark.parametrize("name", ["masking", "self-attention"])
+@pytest.mark.parametrize("low", ["-60.0", "-100.0", "-999.0"])
+def test_a_mask_that_only_ordinary_scores_are_far_above_does_not_pass(check_lines, name, low):
+    body = COURSE.find(name).cut.solution.replace("torch.finfo(scores.dtype).min)", f"{low})")
+    report = check_lines(name, body)
+    assert report.stage == "wrong numbers", report.text
+    assert "There other weights make all scores about -1000." in report.text
+
+
 def test_the_lowest_mask_passes_without_that_remark(check_lines):
     assert "remark" not in check_lines("masking", COURSE.find("masking").cut.solution).text
 

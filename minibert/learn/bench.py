@@ -63,6 +63,7 @@ class Case:
     after          what is to be seen of the arguments afterwards, where that is what they are for
     place          the module that was called, "distilbert.transformer.layer.0.ffn", or ""
     batch          the sentences that the numbers belong to, where they belong to any
+    note           what is special about it, in a sentence for a student
     """
 
     args: tuple[Any, ...] | Callable[[], tuple[Any, ...]]
@@ -71,6 +72,7 @@ class Case:
     after: Callable[[tuple[Any, ...]], Values] | None = None
     place: str = ""
     batch: Batch | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,8 @@
 """Calls to try an answer on, beside those that the model makes: where a library has the right result, or at the edges."""
 
+import copy
 import functools
+import math
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..classify import TextClassificationPipeline
-from ..model import DistilBertForSequenceClassification
+from ..model import DistilBertForSequenceClassification, MultiHeadSelfAttention
 from ..tokenizer import DistilBertTokenizer
 from ..vocabulary import SETTINGS
 from .bench import SENTENCES, Case, lab, small_model
@@ -80,6 +82,20 @@ def scores() -> list[Case]:
         Case((torch.tensor([[1000.0, 999.0, -1000.0]]).double(), -1)),
         Case((torch.tensor([[1000.0, 0.0], [0.0, 1.0]]).double(), -1)),
     ]
+
+
+def low_scores() -> list[Case]:
+    """Scores near -1000 in a block's attention, beside which a mild mask hides nothing; -10000 still does."""
+    model, batch = lab().model, lab().padded
+    attention = copy.deepcopy(next(one for one in model.modules() if isinstance(one, MultiHeadSelfAttention)))
+    with torch.no_grad():
+        for linear, sign in ((attention.q_lin, 1), (attention.k_lin, -1)):
+            linear.weight.mul_(0.1)
+            linear.bias.fill_(sign * math.sqrt(1000 / math.sqrt(attention.head_dim)))
+        hidden_states = model.distilbert.embeddings(batch.inputs["input_ids"])
+    note = "There other weights make all scores about -1000."
+    place = "distilbert.transformer.layer.0.attention"
+    return [Case((attention, hidden_states, batch.mask), place=place, batch=batch, note=note)]
 
 
 def numbers() -> list[Case]:

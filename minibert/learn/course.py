@@ -203,6 +203,7 @@ def layer_norm(input: Tensor, normalized_shape: tuple[int, ...], weight: Tensor,
             "0 is a score like any other, and exp(0) is 1. What is as low as can be? See torch.finfo.",
             "scores.masked_fill(where, value) puts a value wherever a bool tensor is True.",
         ),
+        cases=cases.low_scores,
     ),
     Exercise(
         "softmax",
@@ -229,7 +230,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
     """
 ''',
         cases=cases.scores,
-        by_hand=("softmax", "softmin", "logsumexp", "scaled_dot_product"),
+        by_hand=("softmax", "softmin", "logsumexp", "logcumsumexp", "scaled_dot_product"),
     ),
     Exercise(
         "weighted-sum",
@@ -282,6 +283,7 @@ def softmax(input: Tensor, dim: int) -> Tensor:
             softmax(Q K^T / sqrt(head_dim)) V, once per head. The names on the comments are model.py's; yours may be others.
         """,
         hints=("The exercises before this one are its parts; their files have the lines that come before each.",),
+        cases=cases.low_scores,
     ),
     Exercise(
         "gelu",

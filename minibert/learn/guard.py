@@ -2,7 +2,8 @@
 
 An operation of PyTorch has many names, F.softmax, x.softmax, torch.special.softmax, nn.Softmax, torch.ops.aten.softmax, and one
 operator beneath, _softmax. The guard looks at the operators that run. It looks at the functions that are called too, since one
-such as F.cross_entropy of probabilities is made of other operators.
+such as F.cross_entropy of probabilities is made of other operators. It does not see what another thread calls, nor Python code that
+writes the operation out as a student would, such as torch._refs.
 """
 
 import contextlib

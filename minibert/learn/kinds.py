@@ -64,7 +64,7 @@ def _check_tensor(exercise: Exercise, case: Case, name: str, got: Any, wanted: T
 
 def which(exercise: Exercise, case: Case) -> str:
     """Which call it was, as a line of its own; "" where there is nothing to tell them apart."""
-    other = other_sizes(case)
+    other = f"\n{case.note}" if case.note else other_sizes(case)
     if case.place:
         number = next((part for part in case.place.split(".") if part.isdigit()), None)
         alone = ", given one sentence without a mask" if case.batch is lab().single else ""
