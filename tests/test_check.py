@@ -167,6 +167,12 @@ KINDS = {
         "gradients",
         "ffn.lin1.weight never received a gradient",
     ),
+    "cut off from what a dict holds": (
+        "fold-bert",
+        "tensors = {name: tensor.detach() for name, tensor in tensors.items()}\n" + textwrap.dedent(SOLUTIONS["fold-bert"][0]),
+        "gradients",
+        "never received a gradient",
+    ),
     "half cut off": (
         "residual",
         "attended = self.sa_layer_norm(hidden_states + gathered)\n"
@@ -264,7 +270,7 @@ def test_each_function_of_the_model_is_tried_on_every_call_of_the_four_batches()
     blocks = lab().model.config.n_layers
     small = lab().small[0].model.config.n_layers
     layers = 2 * blocks + 2 * small
-    calls_of = {"masking": layers, "stack": 4, "head": 4, "softmax": layers + 4, "layer-norm": 2 * layers + 4 + 6}
+    calls_of = {"masking": layers + 1, "stack": 4, "head": 4, "softmax": layers + 4, "layer-norm": 2 * layers + 4 + 6}
     for name, calls in calls_of.items():
         assert len(cases_of(COURSE.find(name))) == calls, name
 
@@ -531,6 +537,7 @@ def test_the_real_lines_have_no_such_remark(check):
 DRAWN = {
     "rand": "kept = torch.rand_like(weights) >= self.dropout.p",
     "bernoulli": "kept = torch.empty_like(weights).bernoulli_(1 - self.dropout.p)",
+    "randint": "kept = torch.randint(0, 100, weights.shape) >= round(100 * self.dropout.p)",
 }
 
 
@@ -544,8 +551,18 @@ def test_dropout_by_hand_passes_and_what_was_not_compared_is_told(check, draw):
     """
     report = check("weighted-sum", body)
     assert report.passed, report.text
-    assert "what is dropped of `attention`: how the rest is scaled was compared, place and rate were not." in report.text
+    assert "what is dropped of `attention`. How the rest is scaled was compared, and, within a factor of 1.5" in report.text
     assert "place, count and rate are those" not in report.text
+
+
+def test_dropout_in_place_is_dropout(check):
+    body = """
+        output = self.lin2(self.activation(self.lin1(hidden_states)))
+        F.dropout(output, self.dropout.p, self.training, inplace=True)
+        return output
+    """
+    report = check("feed-forward", body)
+    assert report.passed and "place, count and rate are those of the real lines" in report.text
 
 
 OTHERWISE = {
@@ -576,6 +593,47 @@ OTHERWISE = {
         return output * (torch.rand_like(output) > self.dropout.p) if self.training else output
         """,
         "you drop nothing by self.dropout or F.dropout; the real lines drop (batch 3, tokens 20, dim 384) with p = 0.1.",
+    ),
+    "rate, where another model has another": (
+        "feed-forward",
+        "return F.dropout(self.lin2(self.activation(self.lin1(hidden_states))), 0.1, self.training)",
+        "you drop (batch 2, tokens 7, dim 15) with p = 0.1; the real lines drop (batch 2, tokens 7, dim 15) with p = 0.2.",
+    ),
+    "place, but for a batch of three": (
+        "feed-forward",
+        """
+        output = self.lin2(self.activation(self.lin1(hidden_states)))
+        return self.dropout(output) if len(output) == 3 else output
+        """,
+        "in training nothing of `output` is dropped; wanted self.dropout there.\nThat was in block 0, given one sentence",
+    ),
+    "place, but where there is a mask": (
+        "weighted-sum",
+        """
+        attention = F.softmax(scores, dim=-1)
+        attention = attention if attention_mask is None else self.dropout(attention)
+        context = attention @ values
+        """,
+        "in training nothing of `context` is dropped; wanted self.dropout there.\nThat was in block 0, given one sentence",
+    ),
+    "draw, of what is handed out": (
+        "weighted-sum",
+        """
+        attention = F.softmax(scores, dim=-1)
+        context = self.dropout(attention) @ values
+        attention = self.dropout(attention)
+        """,
+        "and in training each of your results is too, but not all of them together: the real lines drop (batch 3, heads 12, tokens",
+    ),
+    "rate, by hand": (
+        "weighted-sum",
+        """
+        attention = F.softmax(scores, dim=-1)
+        if self.training:
+            attention = attention * (torch.rand_like(attention) >= 2 * self.dropout.p) / (1 - self.dropout.p)
+        context = attention @ values
+        """,
+        "drop at another rate, or in another place: over 400 draws `attention` varies",
     ),
     "where nothing is dropped": (
         "residual",
@@ -672,7 +730,6 @@ def test_the_gradient_of_a_plain_functions_argument_is_compared(tmp_path):
 NOT_LOOKED_AT = {
     "label": "Gradients and dropout were not looked at: there are no real lines here to compare them with.",
     "training-steps": "Gradients and dropout were not looked at: it trains a model itself.",
-    "fold-bert": "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor.",
 }
 
 
@@ -680,6 +737,13 @@ NOT_LOOKED_AT = {
 def test_what_was_not_looked_at_is_told(check, name):
     report = check(name, SOLUTIONS[name][0])
     assert report.passed and NOT_LOOKED_AT[name] in report.text
+
+
+def test_that_nothing_has_a_gradient_is_told(tmp_path):
+    stub, cases = 'def t(input: Tensor) -> Tensor:\n    """The axes swapped."""', [Case((torch.tensor([[1, 2], [3, 4]]),))]
+    exercise = Exercise("swapped", "torch.t", "Which?", stub=stub, in_model=False, cases=lambda: cases)
+    report = examine(COURSE, exercise, fill(exercise.cut, "return input.transpose(0, 1)"), str(tmp_path / "swapped.py"))
+    assert "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor." in report.text
 
 
 def test_what_a_process_computes_first_is_no_part_of_what_an_answer_draws(monkeypatch):

@@ -6,7 +6,9 @@
 """
 
 import functools
-from collections import Counter
+import random
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,7 @@ from torch import Tensor
 from . import answer
 from .bench import SENTENCES, Case, lab
 from .cut import GAP
-from .draw import same_chance, same_level
+from .draw import TOGETHER, same_chance, same_level
 from .exercises import Course, Exercise
 from .graft import lines_lost
 from .kinds import a, contrast, digits, parts_of, quoted, short, which
@@ -31,6 +33,9 @@ STAGES = (
     "missing", "not written", "does not run", "does not answer", "wrong kind", "changes its argument", "not a number",
     "wrong numbers", "whole model", "gradients", "passed",
 )  # fmt: skip
+
+DRAWS = 400  # of dropout, where an answer draws it by its own lines
+RATIO = 1.5  # between two variances of as many draws; chance alone makes 1.1 of it often, and 1.3 hardly ever
 
 Part = tuple[Case, str, Any, Any]  # the call, the name of what it made, that, and what was wanted
 
@@ -275,15 +280,19 @@ class _Examination:
         return "it trains a model itself" if callable(case.args) else "there are no real lines here to compare them with"
 
     def dropout(self) -> list[str]:
-        """What is dropped in training, how often and at which rate. Raises Finding."""
-        case = self.cases[0]
-        if not self.comparable(case):
-            return []
-        mine = self.answer.training(case)
-        wanted = real(self.exercise).training(case)
+        """What is dropped in training, how often and at which rate, in a call of each batch. Raises Finding."""
+        firsts: dict[int, Case] = {}
+        for case in self.cases:
+            firsts.setdefault(id(case.batch or case), case)
+        made = {case: self.answer.training(case) for case in firsts.values() if self.comparable(case)}
+        return [told for case in made for told in self.dropped_in(case, made)][:1]
+
+    def dropped_in(self, case: Case, made: dict[Case, dict[str, Any]]) -> list[str]:
+        mine, wanted = made[case], real(self.exercise).training(case)
+        where = which(self.exercise, case) if case is not self.cases[0] else ""
         if "error" in mine:
-            raise Finding("does not run", f"In training, it raised {mine['error']}.")
-        wrong = [name for name in wanted["levels"] if not same_chance(mine, wanted, name)]
+            raise Finding("does not run", f"In training, it raised {mine['error']}.{where}")
+        wrong = [name for name in wanted["levels"] if name != TOGETHER and not same_chance(mine, wanted, name)]
         none = [name for name in wrong if not mine["spreads"][name] and wanted["spreads"][name]]
         undropped = [name for name in none if name not in mine["varies"]]
         shown = [name for name in undropped if name_in(name) in self.cut.returns[1:]]
@@ -295,19 +304,44 @@ class _Examination:
                 text += " The place may be another."
             if missing := [name for name in left if name in undropped]:
                 text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
-            raise self.naming.by_dropout(case, mine, text)
+            raise self.naming.by_dropout(made, text + where)
+        if not wrong and not same_chance(mine, wanted, TOGETHER):
+            text = (
+                "The numbers are right, and in training each of your results is too, but not all of them together: the real lines "
+                f"drop {drops}, and what they hand out comes of that one draw."
+            )
+            raise self.naming.by_dropout(made, text + where)
         for name in dict.fromkeys(map(name_in, shown)):
             self.naming.add(
                 f"A remark: in training, the real lines hand out `{name}` as dropout left it, and yours is handed out undropped. "
                 "What is computed from it is right."
             )
         if by_hand:
-            self.naming.add(
-                f"Your own lines draw what is dropped of {quoted(by_hand[0])}: how the rest is scaled was compared, "
-                "place and rate were not."
-            )
+            self.drawn_by_hand(case, by_hand, drops, where)
         told = [f"Dropout, in training: place, count and rate are those of the real lines, which drop {drops}."]
         return told if wanted["dropped"] and not by_hand else []
+
+    def drawn_by_hand(self, case: Case, names: list[str], drops: str, where: str) -> None:
+        """Of random numbers that are no call of dropout, only what they lead to can be compared: how much it varies."""
+        chance = random.Random(0)
+        mine, wanted = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+        for _ in range(10):  # one by one, since each has its own limit of time
+            seeds = chance.choices(range(2**32), k=DRAWS // 10)  # from 0, 1, 2 ... the first numbers that are drawn would be alike
+            for drawn, trial in ((mine, self.answer), (wanted, real(self.exercise))):
+                for name, levels in trial.levels(case, seeds).items():
+                    drawn[name] += levels
+        for name in names:
+            ratio = statistics.variance(mine[name]) / statistics.variance(wanted[name])
+            if not 1 / RATIO < ratio < RATIO:
+                text = (
+                    "The numbers are right, but in training your own lines drop at another rate, or in another place: over "
+                    f"{DRAWS} draws {quoted(name)} varies {ratio:.2g} times as much as with the real lines, which drop {drops}."
+                )
+                raise Finding("gradients", text + where)
+        self.naming.add(
+            f"Your own lines draw what is dropped of {quoted(names[0])}. How the rest is scaled was compared, and, within a factor "
+            f"of {RATIO}, how much {DRAWS} draws vary; place and rate were not."
+        )
 
     def drops(self, training: dict[str, Any], case: Case) -> str:
         """Which tensors dropout was called with, by their axes, how often and at which rate."""

@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from .graft import grafted
 from .likeness import SAME_IN_MODEL
 
+TOGETHER = "all results together"
+
 DROPOUT, ATTENTION = F.dropout, F.scaled_dot_product_attention
 HALF = 0.5  # stands for a random number: with p below it, both `rand > p` and `rand < 1 - p` keep every number
 
@@ -50,7 +52,7 @@ class LikeliestDraw(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         if name in ("dropout", "dropout_"):
-            return self.dropout(*args, **kwargs)
+            return self.dropout(*args, **(kwargs | {"inplace": True} if name == "dropout_" else kwargs))
         if name == "native_dropout":
             return self.dropout(*args, **kwargs), torch.ones_like(args[0], dtype=torch.bool)
         if name == "scaled_dot_product_attention":
@@ -60,18 +62,21 @@ class LikeliestDraw(TorchFunctionMode):
             return made
         if name in ("rand", "rand_like", "uniform_"):
             return made.fill_(HALF)
+        if name in ("randint", "randint_like", "random_"):  # a whole number from 0 or low up to high: the middle one
+            bounds = [one for one in (*args, kwargs.get("low"), kwargs.get("high")) if type(one) is int][:2]
+            return made.fill_(sum(bounds) // 2) if bounds else made
         if name in ("bernoulli", "bernoulli_"):
             chance = args[1] if len(args) > 1 else kwargs.get("p", args[0] if name == "bernoulli" else HALF)
             return made.copy_(torch.as_tensor(chance) > HALF)
         return made
 
-    def dropout(self, input: Tensor, p: float = 0.5, training: bool = True, *_: Any, **__: Any) -> Tensor:
+    def dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, **_: Any) -> Tensor:
         if not training or not 0 < p < 1:
-            return DROPOUT(input, p, training)
+            return DROPOUT(input, p, training, inplace)
         m = torch.ones_like(input).detach().requires_grad_()
         self.dropped.append((tuple(input.shape), p))
         self._noise.append((m, p))
-        return input * m / (1 - p)
+        return input.mul_(m / (1 - p)) if inplace else input * m / (1 - p)
 
     def attention(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,

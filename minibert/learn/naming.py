@@ -138,13 +138,17 @@ class Naming:
         found = [mistake for mistake, trial in right if _same_gradients(trial.gradients(case), mine, steepest)]
         return _finding("gradients", text, "This is a known mistake", found)
 
-    def by_dropout(self, case: Case, mine: dict[str, Any], text: str) -> Finding:
-        """The same for one that drops something else in training."""
-        found = [mistake for mistake, trial in self._right_in_numbers() if _same_training(trial.training(case), mine)]
+    def by_dropout(self, made: dict[Case, dict[str, Any]], text: str) -> Finding:
+        """The same for one that drops something else in training; made: by case, see Trial.training."""
+        found = [
+            mistake for mistake, trial in self._right_in_numbers()
+            if all(_same_training(trial.training(case), mine) for case, mine in made.items())
+        ]  # fmt: skip
         return _finding("gradients", text, "This is a known mistake", found)
 
     def add(self, remark: str) -> None:
-        self._remarks.append(remark)
+        if remark not in self._remarks:
+            self._remarks.append(remark)
 
     def remarks(self) -> list[str]:
         """What is to be said of an answer that passes: above all, that it is a mistake which no result shows."""
@@ -174,7 +178,9 @@ class Naming:
 
 
 def _same_training(one: dict[str, Any], mine: dict[str, Any]) -> bool:
-    return "error" not in one and one["varies"] == mine["varies"] and all(same_chance(one, mine, name) for name in mine["levels"])
+    if "error" in one or "error" in mine or one["varies"] != mine["varies"]:
+        return False
+    return all(same_chance(one, mine, name) for name in mine["levels"])
 
 
 def _same_gradients(one: dict[str, Tensor | None], mine: dict[str, Tensor | None], steepest: float) -> bool:

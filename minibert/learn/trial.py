@@ -1,7 +1,8 @@
 """A function in the place of an exercise's target: the real one, a student's, or one with a known mistake; all the same way."""
 
 import functools
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from .bench import Case, Values, copied, lab, recorded
 from .bugs import Mistake
 from .cut import Cut, resolve
-from .draw import LikeliestDraw
+from .draw import TOGETHER, LikeliestDraw
 from .exercises import Course, Exercise
 from .graft import Graft, arguments, graft, grafted
 from .handout import fill
@@ -153,30 +154,36 @@ class Trial:
         Returns levels and spreads, see draw.py, by the name of what it makes, and sizes, to compare levels by; dropped, shape and p
         of each call of dropout; varies, the names of what comes out otherwise under another seed; or, where it raises, error.
         """
-        called = called_module(case)
-        own = [called, *(module for module in called.children() if isinstance(module, nn.Dropout))]
-        before = [module.training for module in own]
-        for module in own:
-            module.training = True  # of this module alone; train() would reach all that are in it
-        try:
+        with in_training(case):
             with torch.enable_grad():
                 with LikeliestDraw() as draw:
                     run = self.run(case, inputs={})
                 levels = _levels(run.values, self.exercise, case)  # whose weights are drawn, and so is the lab, where it is new
             sizes = _levels(run.values, self.exercise, case, size=True)
             one, other = (self.run(case, seed).values for seed in (1, 2))
-        finally:
-            for module, was in zip(own, before, strict=True):
-                module.training = was
         if run.error is not None:
             return {"error": f"{type(run.error).__name__}: {run.error}"}
         varies = [name for name in one if not alike({name: one[name]}, {name: other.get(name)}, self.exercise, case)]
+        for each in (levels, sizes):
+            each[TOGETHER] = sum(each.values(), torch.zeros(()))
         spreads = {name: draw.spread(level) for name, level in levels.items()}
         return {
             "levels": {name: level.item() for name, level in levels.items()}, "spreads": spreads,
             "sizes": {name: size.item() for name, size in sizes.items()}, "dropped": draw.dropped,
             "varies": varies,
         }  # fmt: skip
+
+    def levels(self, case: Case, seeds: list[int]) -> dict[str, list[float]]:
+        """The levels of what it makes of a case in training, one for each seed."""
+        found: dict[str, list[float]] = {}
+        with in_training(case):
+            for seed in seeds:
+                run = self.run(case, seed)
+                if run.error is not None:
+                    raise run.error
+                for name, level in _levels(run.values, self.exercise, case).items():
+                    found.setdefault(name, []).append(level.item())
+        return found
 
 
 def real(exercise: Exercise) -> Trial:
@@ -212,6 +219,21 @@ def cases_of(exercise: Exercise) -> tuple[Case, ...]:
                 case = replace(case, wanted=run.values)
             found.append(case)
     return tuple(found)
+
+
+@contextmanager
+def in_training(case: Case) -> Iterator[None]:
+    """While this is open, dropout of the module that a case calls is on; train() would reach all the modules that are in it."""
+    called = called_module(case)
+    own = [called, *(module for module in called.children() if isinstance(module, nn.Dropout))]
+    before = [module.training for module in own]
+    for module in own:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module, was in zip(own, before, strict=True):
+            module.training = was
 
 
 def called_module(case: Case) -> nn.Module:
@@ -280,7 +302,11 @@ def _levels(values: Values, exercise: Exercise, case: Case, size: bool = False) 
 
 
 def _watched(value: Any, name: str, inputs: dict[str, Tensor]) -> Any:
-    """A floating-point tensor becomes one that can have a gradient and be changed in place."""
+    """A floating-point tensor, also one in a list or dict, becomes one that can have a gradient and be changed in place."""
+    if type(value) in (list, tuple):
+        return type(value)(_watched(item, f"{name}[{index}]", inputs) for index, item in enumerate(value))
+    if type(value) is dict:
+        return {key: _watched(item, f"{name}[{key!r}]", inputs) for key, item in value.items()}
     if not isinstance(value, Tensor) or isinstance(value, nn.Parameter) or not value.is_floating_point():
         return value
     inputs[name] = value.requires_grad_()
