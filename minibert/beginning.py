@@ -1,10 +1,12 @@
 """The beginning of a text that its first tokens come from: a model reads a page of a book, and so the rest need not be cut up.
 
-A text can be cut in front of a space or a mark at which BERT always splits. Then both parts have the tokens that they have in
-the whole. Within a word, within "[SEP]" or in front of an accent this is not so.
+A text can be cut in front of a space, a mark or a Chinese character, at which BERT always splits. Then both parts have the tokens
+that they have in the whole. Within a word, within "[SEP]" or in front of an accent this is not so.
 """
 
+import functools
 import re
+import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ SPLITS = (
     + "".join(map(chr, range(0x2010, 0x2028)))  # dashes, quotes and the ellipsis
     + "\u060c\u061b\u061f\u06d4\u0964\u3000\u3001\u3002\uff01\uff0c\uff0e\uff1a\uff1b\uff1f"  # Arabic, Hindi, Chinese, Japanese
 )  # fmt: skip
+IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff"  # words of one character each, where the settings handle Chinese
+
+COMPATIBLE = "".join(map(chr, range(0xF900, 0xFB00)))  # ideographs too, which Unicode's forms change
 
 
 class Beginning(NamedTuple):
@@ -30,15 +35,16 @@ class Beginning(NamedTuple):
 def splits(core: "Tokenizer") -> re.Pattern[str]:
     """Where a text can be cut; in a token that is never split, such as [SEP], only its first character may stand there."""
     inside = {character for token in core.get_added_tokens_decoder().values() for character in token.content[1:]}
-    return re.compile(f"[{re.escape(''.join(character for character in SPLITS if character not in inside))}]")
+    marks = re.escape("".join(character for character in SPLITS if character not in inside))
+    return re.compile(f"[{marks}{IDEOGRAPHS if core.normalizer.handle_chinese_chars else ''}]")
 
 
 def beginning(core: "Tokenizer", split: re.Pattern[str], text: str, tokens: int) -> Beginning:
     """Cuts up a text, a piece at a time, until it has more than so many tokens.
 
     Memory holds a piece at a time, and what has tokens. A piece ends at the first split behind PIECE characters. So it can be
-    long only where that many characters and more come without a space or a mark; of a run of one character, or of letters and
-    digits of ASCII, as much is taken as can change a token.
+    long only where that many characters and more come without a split; of a run of one character, or of letters and digits, as
+    much is taken as can change a token.
     """
     kept, found, read, end = [], 0, 0, 0
     while found <= tokens and end < len(text):
@@ -46,7 +52,7 @@ def beginning(core: "Tokenizer", split: re.Pattern[str], text: str, tokens: int)
         end = place.start() if place else len(text)
         piece = text[start:end]
         if end - start > 2 * PIECE:
-            piece = _shortened(piece, max(LONGEST_WORD, tokens) + 1)
+            piece = _shortened(piece, split, max(LONGEST_WORD, tokens) + 1)
         encoding = core.encode(piece, add_special_tokens=False)
         if found < tokens <= found + len(encoding):
             read = start + encoding.offsets[tokens - found - 1][1] if len(piece) == end - start else end
@@ -56,7 +62,24 @@ def beginning(core: "Tokenizer", split: re.Pattern[str], text: str, tokens: int)
     return Beginning("".join(kept), read if found > tokens else len(text), end < len(text))
 
 
-def _shortened(piece: str, enough: int) -> str:
+def _shortened(piece: str, split: re.Pattern[str], enough: int) -> str:
     """Takes the rest off runs that are longer than `enough`: their word is [UNK] already, or they alone give enough tokens."""
-    letters, one = f"([0-9A-Za-z]{{{enough}}})[0-9A-Za-z]+", rf"((.)\3{{{enough - 1}}})\3++"
-    return re.sub(f"{letters}|{one}", r"\1\2", piece, flags=re.DOTALL)
+    letters, accents = _of_words(split)
+    begins = re.compile(f"(?:[{letters}][{accents}]*+){{{enough}}}")
+
+    def cut(word: re.Match[str]) -> str:
+        begun = begins.match(word[0]) if len(word[0]) > enough else None
+        return begun[0] if begun else word[0]
+
+    piece = re.sub(f"[{letters}][{letters}{accents}]*+", cut, piece)
+    return re.sub(rf"((.)\2{{{enough - 1}}})\2++", r"\1", piece, flags=re.DOTALL)
+
+
+@functools.cache
+def _of_words(split: re.Pattern[str]) -> tuple[str, str]:
+    """What words are made of, as the insides of two character classes: letters and digits, of which each leaves one in its word;
+    and accents, which may be taken off. Unicode 3.2 (2002) knows all of them, and so does every version of tokenizers.
+    """
+    characters = [character for character in map(chr, range(0x10000)) if not split.match(character) and character not in COMPATIBLE]
+    kinds = [(unicodedata.ucd_3_2_0.category(character)[0], character) for character in characters]
+    return tuple(re.escape("".join(one for kind, one in kinds if kind in wanted)) for wanted in ("LN", "M"))  # type: ignore[return-value]
