@@ -117,18 +117,25 @@ def read_shards(path: Path) -> dict[str, Tensor]:
 def write_tensors(tensors: dict[str, Tensor], file: BinaryIO) -> None:
     """Writes a safetensors file, byte for byte as safetensors does, whose own writer for PyTorch needs NumPy.
 
-    tensors   name -> tensor of a dtype in FLOATS, on any device; one that is not contiguous is copied, one at a time
+    tensors   name -> dense tensor of a dtype in FLOATS, on any device; one that is not contiguous is copied, one at a time
 
     Wide numbers come before narrow ones, so that each begins at a multiple of its size, and bfloat16 before float16. Numbers
     are stored little-endian, as they lie in the memory of every processor that PyTorch is built for. Raises OSError where the
-    file cannot be written, ValueError for another dtype.
+    file cannot be written; before it writes, ValueError for another dtype, for a tensor without numbers in a row (sparse, meta)
+    and for a name that a header cannot hold.
     """
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, str(item[1].dtype), item[0]))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in ordered:
         if tensor.dtype not in DTYPES:
-            raise ValueError(f"{name} has dtype {tensor.dtype}; wanted {', '.join(map(str, FLOATS))}.")
+            raise ValueError(f"{shown(name)} has dtype {tensor.dtype}; wanted {', '.join(map(str, FLOATS))}.")
+        if tensor.is_meta:
+            raise ValueError(f"{shown(name)} is on the meta device and has no numbers; wanted one that has.")
+        if tensor.layout != torch.strided:
+            raise ValueError(f"{shown(name)} has the layout {tensor.layout}; wanted a dense tensor, as to_dense() makes.")
+        if name == "__metadata__" or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ValueError(f"a tensor is named {shown(name)}, which a safetensors file cannot hold; rename it.")
         start, end = end, end + tensor.nbytes
         header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()

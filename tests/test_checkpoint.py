@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -337,9 +338,20 @@ def test_wide_numbers_come_before_narrow_ones_and_each_begins_at_a_multiple_of_i
     }  # fmt: skip
 
 
-def test_a_dtype_that_no_checkpoint_has_is_not_written():
-    with pytest.raises(ValueError, match=r"ids has dtype torch.int64; wanted torch.float64, torch.float32"):
-        write_tensors({"ids": torch.tensor([1])}, io.BytesIO())
+NOT_WRITTEN = {
+    "another dtype": ("ids", torch.tensor([1]), "ids has dtype torch.int64; wanted torch.float64, torch.float32, "),
+    "no numbers": ("a", torch.ones(2, device="meta"), "a is on the meta device and has no numbers; wanted one that has."),
+    "sparse": ("a", torch.eye(2).to_sparse(), "a has the layout torch.sparse_coo; wanted a dense tensor, as to_dense() makes."),
+    "the header's own name": ("__metadata__", torch.ones(2), "a tensor is named __metadata__, which a safetensors file"),
+    "a name that is no UTF-8": ("\udcff", torch.ones(2), "a tensor is named \\udcff, which a safetensors file"),
+}
+
+
+@pytest.mark.parametrize(("name", "tensor", "sentence"), NOT_WRITTEN.values(), ids=NOT_WRITTEN)
+def test_what_no_file_can_hold_is_not_written(name, tensor, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+        write_tensors({"b": torch.ones(3), name: tensor}, file := io.BytesIO())
+    assert file.getvalue() == b""
 
 
 def test_minibert_reads_what_transformers_writes(files, tensors, tmp_path):
