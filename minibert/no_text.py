@@ -1,5 +1,6 @@
 """What is given as a file of texts and is none: known by its name, by its first bytes or by a line, and told with the remedy."""
 
+import json
 import re
 import warnings
 from pathlib import PurePath
@@ -37,9 +38,8 @@ KINDS = (
     Kind("JSON, a value for the whole file", "make JSON Lines of it with jq -c '.[]'; where lines are objects, say --format jsonl",
          ".json"),
 )  # fmt: skip
-STRING = r'"[^"\\]*(\\.[^"\\]*)*"'
-ARRAY = re.compile(rf'\s*\[\s*($|\{{\s*("|\}}|$)|{STRING}\s*(,|\]\s*$|$))')
-OBJECT = re.compile(rf"\s*\{{\s*($|{STRING}\s*:)")
+LOOKED_AT = 4096  # characters of a line that may be JSON
+CUT_WORD = 24  # characters: where a number or a word is cut off, the parser's error is as far from the end, at most
 
 
 def check_name(name: str) -> None:
@@ -52,26 +52,54 @@ def check_name(name: str) -> None:
             )
 
 
-def check_first(line: bytes, name: str) -> None:
-    """Raises ValueError where the beginning of a file says that it is no text in UTF-8."""
+def check_first(line: bytes, name: str, said_plain: bool) -> None:
+    """Raises ValueError where the beginning of a file says that it is no text in UTF-8.
+
+    said_plain   whether somebody said that it is plain text; then a line of characters is taken for one, "GIF89a is old" too
+    """
+    characters = line.isascii() and not re.search(rb"[\0-\x08\x0e-\x1f\x7f]", line)
     for kind in KINDS:
-        if re.match(kind.first, line, re.DOTALL):
-            raise ValueError(f"{name} is {kind.what}, as its first bytes say; {kind.remedy}.")
+        if re.match(kind.first, line, re.DOTALL) and not (said_plain and characters):
+            plain = " If it is plain text all the same, say so with --format lines." if characters else ""
+            raise ValueError(f"{name} is {kind.what}, as its first bytes say; {kind.remedy}.{plain}")
 
 
 def check_plain(line: str, name: str) -> None:
-    """Raises ValueError where plain lines that nobody asked for begin like an array of JSON; warns where like an object."""
-    if ARRAY.match(line):
+    """Raises ValueError where plain lines that nobody asked for begin like a value of JSON; warns for an object in one line."""
+    bracket, whole = line.lstrip()[:1], _json(line)
+    if whole is None:
+        return
+    if bracket == "[":
         raise ValueError(
             f"{name} begins like a JSON array; make JSON Lines of it with jq -c '.[]' and say --format jsonl, "
             "or say --format lines if it is plain text."
         )
-    if OBJECT.match(line):
-        warnings.warn(
-            f"{name} begins like a JSON object and is read as plain lines; --format jsonl reads the text in each object, "
-            "and --format lines means it as it is.",
-            stacklevel=4,
+    if not whole:
+        raise ValueError(
+            f"{name} begins like a JSON object of several lines; make JSON Lines of it, an object a line, with jq -c '.' and say "
+            "--format jsonl, or say --format lines if it is plain text."
         )
+    warnings.warn(
+        f"{name} begins like a JSON object and is read as plain lines; --format jsonl reads the text in each object, "
+        "and --format lines means it as it is.",
+        stacklevel=4,
+    )
+
+
+def _json(line: str) -> bool | None:
+    """Whether a line is an array or an object of JSON; False: it begins one, and others go on with it; None: it does neither."""
+    begun = line.strip()[:LOOKED_AT]
+    if begun[:1] not in ("[", "{"):
+        return None
+    cut, begun = len(begun) == LOOKED_AT, begun.removesuffix(",")
+    try:
+        json.loads(begun)
+    except RecursionError:  # of brackets alone
+        return False
+    except json.JSONDecodeError as error:
+        at_the_end = error.pos >= len(begun) - (CUT_WORD if cut else 0)
+        return cut if at_the_end or (cut and error.msg.startswith("Unterminated string")) else None
+    return True
 
 
 def encoding_of(line: bytes) -> str:

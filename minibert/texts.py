@@ -43,7 +43,7 @@ def read_texts(file: BinaryIO, name: str, form: str | None, field: str | None = 
             "jsonl"   a JSON object a line, with a string under the key `field`
             "csv"     the first line names the columns; a field in quotes may hold commas, line ends and, doubled, quotes
             "tsv"     the first line names the columns; a quote is a character like any other, as in the files of GLUE
-            None      what the name says; where it says nothing, plain lines, but not if they begin like an array of JSON
+            None      what the name says; where it says nothing, plain lines, but not if they begin like JSON
     field   the key or column that holds the text; None for plain lines
 
     A blank line at the end is no record of JSON Lines or of a table with several columns.
@@ -56,7 +56,7 @@ def read_texts(file: BinaryIO, name: str, form: str | None, field: str | None = 
     if form is None:
         check_name(name)
         form = form_of(name)
-    lines = _Lines(file, name, form)
+    lines = _Lines(file, name, form, assumed)
     if form == "lines":
         if field is not None:
             raise ValueError(
@@ -81,8 +81,8 @@ def read_texts(file: BinaryIO, name: str, form: str | None, field: str | None = 
 class _Lines:
     """The decoded lines of a file, with their ends; knows how many there were, how many bytes, and how many texts they gave."""
 
-    def __init__(self, file: BinaryIO, name: str, form: str):
-        self.file, self.name, self.form = file, name, form
+    def __init__(self, file: BinaryIO, name: str, form: str, assumed: bool):
+        self.file, self.name, self.form, self.assumed = file, name, form, assumed
         self.number = self.end = self.texts = 0
         self.cut = False
 
@@ -98,7 +98,7 @@ class _Lines:
         while self.cut and part and not part.endswith(b"\n"):
             part = self._read()
         if self.number == 1:
-            check_first(line, self.name)
+            check_first(line, self.name, said_plain=not self.assumed and self.form == "lines")
         if self.cut and self.form != "lines":
             raise self.bad(f"has more than {LONGEST:,} bytes; wanted shorter records")
         if self.cut:

@@ -309,7 +309,7 @@ NO_TEXT = {
     "zstd": (b"\x28\xb5\x2f\xfd\x24\x05", "is compressed by zstd"),
     "xlsx, docx": (b"PK\x03\x04\x14\0", "is a zip archive, or an Excel or Word file, as its first bytes say; save what"),
     "xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel or Word file"),
-    "pdf": (b"%PDF-1.7\n", "is a document"),
+    "pdf": (b"%PDF-1.7\x80\n", "is a document"),
     "parquet": (b"PAR1\x15\x04\x15", "is a Parquet file, as its first bytes say; write it as CSV or JSON Lines"),
     "feather": (b"ARROW1\0\0", "is an Arrow or Feather file"),
     "pickle": (pickle.dumps(["good"]), "is a Python object"),
@@ -326,6 +326,12 @@ NO_TEXT = {
 @pytest.mark.parametrize(("content", "words"), NO_TEXT.values(), ids=NO_TEXT)
 def test_what_is_no_text_is_known_by_its_first_bytes_however_it_is_to_be_read(content, words, form):
     assert first_refused(content, "file", form).startswith(f"file {words}")
+
+
+@pytest.mark.parametrize("line", ["GIF89a was the better one.", "%PDF-1 is a format.", "BZh91AY&SY"])
+def test_a_line_of_characters_that_begins_like_no_text_is_one_where_it_is_said_to_be(line):
+    assert first_refused(line.encode(), "file").endswith(" If it is plain text all the same, say so with --format lines.")
+    assert read(line.encode(), "lines")[0].text == line
 
 
 def test_bytes_of_an_unknown_program_are_no_text():
@@ -349,6 +355,8 @@ def test_a_name_that_is_no_texts_is_refused_unless_the_form_is_said(name, words)
 
 
 ARRAYS = ['[{"text": "x"}]', "[", ' [ {"text":', "[{}]", "[ {", '["good", "bad"]', '["good",', '["a \\\\ \\" b"]', "[  \r"]
+ARRAYS += ["[]", "[1, 2]", '[["good", 1],', '["good", 1],', "[true,"]
+ARRAYS += ["[" * 5000, '[{"text": "' + "good " * 5000, "[" + "10, " * 5000]
 
 
 @pytest.mark.parametrize("line", ARRAYS)
@@ -358,7 +366,14 @@ def test_plain_lines_that_begin_like_an_array_are_refused_unless_they_are_said_t
     assert read(f"{line}\nx\n".encode(), "lines")[0].text == line.rstrip("\r")
 
 
-@pytest.mark.parametrize("line", ['{"text": "good"}', "{", ' {"a": [', '{"a \\" b" :1}'])
+@pytest.mark.parametrize("line", ["{", ' {"a": [', '{"text": "good",', '{"text":'])
+def test_plain_lines_that_begin_an_object_which_goes_on_are_refused_unless_they_are_said_to_be_plain(line):
+    message = first_refused(f"{line}\nx\n".encode(), "file")
+    assert message.startswith("file begins like a JSON object of several lines; make JSON Lines of it, an object a line, with jq")
+    assert read(f"{line}\nx\n".encode(), "lines")[0].text == line
+
+
+@pytest.mark.parametrize("line", ['{"text": "good"}', "{}", '{"a \\" b" :1}', '{"text": "' + "good " * 5000 + '"}'])
 def test_plain_lines_that_begin_like_an_object_are_read_with_a_warning_unless_they_are_said_to_be_plain(line):
     with pytest.warns(UserWarning, match=r"^a\.txt begins like a JSON object and is read as plain lines; --format jsonl reads"):
         found = list(read_texts(io.BytesIO(f"{line}\n".encode()), "a.txt", None))
@@ -368,7 +383,8 @@ def test_plain_lines_that_begin_like_an_object_are_read_with_a_warning_unless_th
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "line", ["[Music] good", "[1] good", "[", "[SEP]", '["Wow"] good', "[]", "{good}", "{}", "{'a': 1}", '{"Wow"} good', "[1, 2]"],
+    "line", ["[Music] good", "[1] good", "[", "[SEP]", '["Wow"] good', "{good}", "{'a': 1}", '{"Wow"} good', "[1, 2] good",
+             '["Best film ever", says my wife', '["Best film ever, says my wife', '{"Best": "film", ever', "[good" * 5000],
 )  # fmt: skip
 def test_brackets_alone_make_no_json(line):
     texts = f"x\n{line}\n" if line == "[" else f"{line}\n["  # only the first line says what a file is
