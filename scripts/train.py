@@ -56,7 +56,8 @@ def hold_out(texts: list[str], count: int) -> tuple[list[int], list[int]]:
             whole.append(text)
             joined += f"\n {text} "
     if not 0 <= count <= len(whole):
-        raise ValueError(f"--hold-out {count} does not fit; there are {len(whole)} whole sentences of ten words or more.")
+        there = f"there are {len(whole)} whole sentences of ten words or more, and 0 trains on all"
+        raise ValueError(f"--hold-out {count} does not fit; {there}.")
     held = set(random.Random(0).sample(whole, count))
     pieces = "\n".join(f" {text} " for text in held)
     kept = [row for row, text in enumerate(texts) if f" {text} " not in pieces]
