@@ -59,6 +59,7 @@ def test_half_of_it_in_the_cache_counts_as_nothing(server, anew, cached):
     server.close()
     anew()
     with pytest.warns(UserWarning, match="answers instead"):
+        assert LAB[cached](DEFAULT) == OF_MINI[cached]
         assert {what: call(DEFAULT) for what, call in LAB.items()} == OF_MINI
 
 
