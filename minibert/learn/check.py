@@ -288,6 +288,7 @@ class _Examination:
         return [told for case in made for told in self.dropped_in(case, made)][:1]
 
     def dropped_in(self, case: Case, made: dict[Case, dict[str, Any]]) -> list[str]:
+        """The same in one call; made: what the answer makes in training, by case."""
         mine, wanted = made[case], real(self.exercise).training(case)
         where = which(self.exercise, case) if case is not self.cases[0] else ""
         if "error" in mine:

@@ -151,8 +151,9 @@ class Trial:
     def training(self, case: Case) -> dict[str, Any]:
         """What it makes of a case in training, where dropout is on.
 
-        Returns levels and spreads, see draw.py, by the name of what it makes, and sizes, to compare levels by; dropped, shape and p
-        of each call of dropout; varies, the names of what comes out otherwise under another seed; or, where it raises, error.
+        Returns levels and spreads, see draw.py, by the name of what it makes, and of all TOGETHER, since two results may come of
+        one draw; sizes, to compare levels by; dropped, shape and p of each call of dropout; varies, the names of what comes out
+        otherwise under another seed; or, where it raises, error.
         """
         with in_training(case):
             with torch.enable_grad():
