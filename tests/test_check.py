@@ -499,6 +499,12 @@ def test_right_numbers_are_no_known_mistakes_numbers_where_an_argument_is_change
     assert (report.stage, report.mistake) == ("changes its argument", "") and "known mistake" not in report.text
 
 
+def test_one_number_of_minus_infinity_is_no_row_that_has_no_softmax(check):
+    body = "shifted = (input - input.mean(dim, keepdim=True)).exp()\nreturn shifted / shifted.sum(dim, keepdim=True)"
+    report = check("softmax", body)
+    assert report.stage == "not a number" and "softmax:" not in report.text and "no softmax" not in report.text, report.text
+
+
 UNDROPPED = (
     "A remark: in training, the real lines hand out `attention` as dropout left it, and yours is handed out undropped. "
     "What is computed from it is right."

@@ -117,7 +117,7 @@ class Answer:
         for record in tape.records:
             if record.line >= BEHIND or text:
                 break
-            if record.tensor.dim() and (record.tensor == -torch.inf).all(-1).any() and nan:
+            if record.tensor.dim() and record.tensor.shape[-1] > 1 and (record.tensor == -torch.inf).all(-1).any() and nan:
                 rows = f"\nA row of `{record.name}` is -inf throughout. It has no softmax: exp(-inf) is 0, and 0 / 0 is NaN."
             if not record.argument and is_odd(record.tensor).any():
                 line = self.text.splitlines()[record.line - 1].strip()
