@@ -192,12 +192,12 @@ def test_a_mild_mask_passes_with_a_remark_that_says_why_nothing_shows_it(check_l
 
 
 @pytest.mark.parametrize("name", ["masking", "self-attention"])
-@pytest.mark.parametrize("low", ["-60.0", "-100.0", "-999.0"])
+@pytest.mark.parametrize("low", ["masked_fill(padding, -60.0)", "masked_fill(padding, -999.0)", "sub(100.0 * padding)"])
 def test_a_mask_that_only_ordinary_scores_are_far_above_does_not_pass(check_lines, name, low):
-    body = COURSE.find(name).cut.solution.replace("torch.finfo(scores.dtype).min)", f"{low})")
+    body = COURSE.find(name).cut.solution.replace("masked_fill(padding, torch.finfo(scores.dtype).min)", low)
     report = check_lines(name, body)
     assert report.stage == "wrong numbers", report.text
-    assert "There other weights make all scores about -1000." in report.text
+    assert "There other weights make all scores about -1000, and those of padding about 0." in report.text
 
 
 def test_the_lowest_mask_passes_without_that_remark(check_lines):
