@@ -200,6 +200,15 @@ def test_neither_the_checker_nor_the_real_function_is_there_for_an_answer(way, s
     assert report.stage in ("does not run", "not written") and sentence in report.text, report.text
 
 
+@pytest.mark.parametrize("name", ["weighted-sum", "self-attention", "feed-forward", "embedding-sum", "head"])
+def test_in_its_own_process_too_the_real_lines_drop_what_they_drop(name, tmp_path):
+    exercise = COURSE.find(name)
+    file = tmp_path / f"{name.replace('-', '_')}.py"
+    file.write_text(fill(exercise.cut, exercise.cut.solution), encoding="utf-8")
+    report = check(Job(exercise, file)).report
+    assert "Dropout, in training: place, count and rate are those of the real lines" in report.text
+
+
 def test_an_answer_that_closes_every_way_to_be_heard_is_told_so(tmp_path):
     """And what it goes on with is ended, long before its minute is over."""
     report = check(answer(tmp_path, "import os, time\nos.closerange(3, 200)\ntime.sleep(100)")).report

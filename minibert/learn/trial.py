@@ -160,13 +160,13 @@ class Trial:
                 with LikeliestDraw() as draw:
                     run = self.run(case, inputs={})
                 levels = _levels(run.values, self.exercise, case)  # whose weights are drawn, and so is the lab, where it is new
+                levels[TOGETHER] = sum(levels.values(), torch.zeros(()))
             sizes = _levels(run.values, self.exercise, case, size=True)
+            sizes[TOGETHER] = sum(sizes.values(), torch.zeros(()))
             one, other = (self.run(case, seed).values for seed in (1, 2))
         if run.error is not None:
             return {"error": f"{type(run.error).__name__}: {run.error}"}
         varies = [name for name in one if not alike({name: one[name]}, {name: other.get(name)}, self.exercise, case)]
-        for each in (levels, sizes):
-            each[TOGETHER] = sum(each.values(), torch.zeros(()))
         spreads = {name: draw.spread(level) for name, level in levels.items()}
         return {
             "levels": {name: level.item() for name, level in levels.items()}, "spreads": spreads,
