@@ -155,7 +155,7 @@ def test_a_number_of_the_lab_written_into_an_answer_is_seen(what):
     report = says(name, fill(WRITTEN[name].cut, textwrap.dedent(lines)))
     assert not report.passed and report.stage != "not written"
     if WRITTEN[name].in_model:
-        assert "There a small model has other sizes: 1 block, dim 15, 3 heads of 5, hidden_dim 22, 9 labels; " in report.text
+        assert "There a small model has other sizes: 7 blocks, dim 15, 3 heads of 5, hidden_dim 22, 9 labels; " in report.text
 
 
 def test_no_two_axes_of_the_small_padded_batch_have_one_size_and_each_model_has_sizes_of_its_own():

@@ -51,8 +51,8 @@ def sentences() -> list[Case]:
 
 
 def masks() -> list[Case]:
-    """The tokenizer's own mask of the same."""
-    found = []
+    """The tokenizer's own mask of the same; and padding that is not at the end."""
+    found = [Case((torch.tensor([[9, 5, 9, 7], [5, 9, 9, 9]]), 9), wanted={RESULT: torch.tensor([[0, 1, 0, 1], [1, 0, 0, 0]])})]
     for tokenizer, texts in _batches_of_texts():
         inputs = tokenizer(texts, padding=True, return_tensors="pt")
         found.append(Case((inputs["input_ids"], tokenizer.pad_token_id), wanted={RESULT: inputs["attention_mask"]}))
@@ -68,9 +68,9 @@ def _batches_of_texts() -> list[tuple[DistilBertTokenizer, tuple[str, ...]]]:
 
 
 def rows_to_normalise() -> list[Case]:
-    """Rows of one number, of which the variance is 0; a single row; a small variance, beside which eps matters."""
+    """Rows of one number, of which the variance is 0; a single row; a small variance, beside which eps matters; a large mean."""
     weight, bias = _drawn(4, seed=1), _drawn(4, seed=2)
-    inputs = (torch.full((2, 4), 3.0).double(), _drawn(4), 1e-5 * _drawn(2, 3, 4))
+    inputs = (torch.full((2, 4), 3.0).double(), _drawn(4), 1e-5 * _drawn(2, 3, 4), 1e5 + _drawn(2, 4))
     return [Case((one, (4,), weight, bias, eps)) for one in inputs for eps in (1e-12, 1e-3)]
 
 
@@ -81,6 +81,7 @@ def scores() -> list[Case]:
         Case((_drawn(2, 3), 0)),
         Case((torch.tensor([[1000.0, 999.0, -1000.0]]).double(), -1)),
         Case((torch.tensor([[1000.0, 0.0], [0.0, 1.0]]).double(), -1)),
+        Case((torch.tensor([[1e17, 1e17]]).double(), -1)),
     ]
 
 
@@ -112,7 +113,7 @@ def logits() -> list[Case]:
     with torch.no_grad():
         made = model(**lab().padded.inputs).logits
     many = _drawn(4, 3)
-    names = {0: "NO", 1: "MAYBE", 2: "YES"}
+    names = {2: "YES", 0: "NO", 1: "MAYBE"}
     best = [(names[int(row.argmax())], float(row.max())) for row in F.softmax(many, dim=-1)]
     return [
         Case((made, model.config.id2label), wanted={RESULT: [(one["label"], one["score"]) for one in said]}),

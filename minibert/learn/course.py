@@ -177,6 +177,7 @@ def layer_norm(input: Tensor, normalized_shape: tuple[int, ...], weight: Tensor,
             If the numbers of a query and a key are independent with variance 1, what variance has their dot product? What would
             softmax make of such numbers?
         """,
+        cases=cases.low_scores,
         hints=(
             "A matrix product of (query, head_dim) and (head_dim, key) gives (query, key).",
             "The dot product of head_dim such terms has variance head_dim; divided by the root, it has variance 1.",

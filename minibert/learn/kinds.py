@@ -81,9 +81,9 @@ def other_sizes(case: Case) -> str:
         return ""
     sizes, mask = case.batch.model.config, "a" if "attention_mask" in case.batch.inputs else "no"
     return (
-        f"\nThere a small model has other sizes: {sizes.n_layers} block, dim {sizes.dim}, {sizes.n_heads} heads of "
+        f"\nThere a small model has other sizes: {sizes.n_layers} blocks, dim {sizes.dim}, {sizes.n_heads} heads of "
         f"{sizes.dim // sizes.n_heads}, hidden_dim {sizes.hidden_dim}, {sizes.num_labels} labels; "
-        f"{len(case.batch.tokens)} sentences with {mask} mask. A size of the lab's model, written in your lines, would not fit."
+        f"{len(case.batch.tokens)} sentences with {mask} mask. A size of the lab's model in your lines does not fit it."
     )
 
 
