@@ -6,6 +6,7 @@
 """
 
 import functools
+import math
 import random
 import statistics
 from collections import Counter, defaultdict
@@ -26,7 +27,7 @@ from .kinds import a, contrast, digits, parts_of, quoted, short, which
 from .likeness import SAME_IN_MODEL, close, differences, place_of
 from .naming import Naming
 from .places import axis_names, extent, name_in, place_in_words, shape_in_words
-from .trial import RESULT, Run, alike, axes_of, cases_of, real, same_object
+from .trial import RESULT, Run, alike, axes_of, cases_of, real, same_object, work
 from .trouble import Finding
 
 STAGES = (
@@ -35,7 +36,7 @@ STAGES = (
 )  # fmt: skip
 
 DRAWS = 400  # of dropout, where an answer draws it by its own lines
-RATIO = 1.5  # between two variances of as many draws; chance alone makes 1.1 of it often, and 1.3 hardly ever
+RATIO, ERRORS = 1.5, 5  # between their variances, and standard errors between their means; chance makes 1.1 and 1 of them often
 
 Part = tuple[Case, str, Any, Any]  # the call, the name of what it made, that, and what was wanted
 
@@ -226,10 +227,12 @@ class _Examination:
         return "\n".join(told)
 
     def gradients(self) -> str:
-        """The gradient of every parameter, with the answer in the model; or call by call, of its arguments too."""
-        compared, largest = set(), 0.0
-        for case in [None] if self.exercise.in_model else self.cases:
+        """The gradient of every parameter, with the answer in the model; and call by call, of its arguments too."""
+        compared, largest, in_model = set(), 0.0, self.exercise.in_model
+        for case in [None, *self.one_of_each_batch] if in_model else self.cases:
             if case and not self.comparable(case):
+                if in_model:
+                    continue
                 return f"Gradients and dropout were not looked at: {self.not_comparable(case)}."
             wanted = real(self.exercise).gradients(case)
             reached = {name: one for name, one in wanted.items() if one is not None and one.any()}
@@ -240,8 +243,8 @@ class _Examination:
             largest = max(largest, self.slopes(mine, reached, case))
         if not compared:
             return "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor."
-        total = len(wanted) if self.exercise.in_model else len(compared)
-        what = "parameters" if self.exercise.in_model else "parameters and arguments"
+        total = len(list(lab().model.parameters())) if in_model else len(compared)
+        what = "parameters of the model" if in_model else "parameters and arguments"
         return f"Gradients: all {total} {what} have theirs, differing by {largest:.1e} of the largest one at most."
 
     def slopes(self, mine: dict[str, Tensor | None], wanted: dict[str, Tensor], case: Case | None) -> float:
@@ -268,6 +271,14 @@ class _Examination:
             raise self.naming.by_gradients(mine, steepest, text, case)
         return largest
 
+    @functools.cached_property
+    def one_of_each_batch(self) -> list[Case]:
+        """The first call of each batch, and every call of no batch."""
+        firsts: dict[int, Case] = {}
+        for case in self.cases:
+            firsts.setdefault(id(case.batch or case), case)
+        return list(firsts.values())
+
     def comparable(self, case: Case) -> bool:
         """Whether the real function makes the same of a case; of a stub's target that is not always so."""
         if callable(case.args):
@@ -281,11 +292,22 @@ class _Examination:
 
     def dropout(self) -> list[str]:
         """What is dropped in training, how often and at which rate, in a call of each batch. Raises Finding."""
-        firsts: dict[int, Case] = {}
-        for case in self.cases:
-            firsts.setdefault(id(case.batch or case), case)
-        made = {case: self.answer.training(case) for case in firsts.values() if self.comparable(case)}
-        return [told for case in made for told in self.dropped_in(case, made)][:1]
+        made = {case: self.answer.training(case) for case in self.one_of_each_batch if self.comparable(case)}
+        told = [told for case in made for told in self.dropped_in(case, made)][:1]
+        if self.exercise.in_model and made:
+            self.dropped_in_model()
+        return told
+
+    def dropped_in_model(self) -> None:
+        """Whether the modules that the answer calls drop what they have to. Raises Finding."""
+        mine, wanted = self.answer.training_in_model(), real(self.exercise).training_in_model()
+        same = same_chance if Counter(mine["dropped"]) == Counter(wanted["dropped"]) else same_level  # some draw by their own lines
+        if not same(mine, wanted, "logits"):
+            raise Finding(
+                "gradients",
+                "Each call alone is right, in training too, but not the whole model in training. With your lines it drops "
+                f"{self.drops(mine, self.cases[0])}; with the real ones, {self.drops(wanted, self.cases[0])}.",
+            )
 
     def dropped_in(self, case: Case, made: dict[Case, dict[str, Any]]) -> list[str]:
         """The same in one call; made: what the answer makes in training, by case."""
@@ -302,7 +324,10 @@ class _Examination:
         if left := [name for name in wrong if name not in (*shown, *by_hand)]:
             text = f"The numbers are right, but in training you drop {self.drops(mine, case)}; the real lines drop {drops}."
             if mine["dropped"] == wanted["dropped"]:
-                text += " The place may be another."
+                text = (
+                    f"The numbers are right, but in training others come out. You drop {drops}, as the real lines do; it may be in "
+                    "another place, or your lines do something else in training that the real ones do not."
+                )
             if missing := [name for name in left if name in undropped]:
                 text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
             raise self.naming.by_dropout(made, text + where)
@@ -317,7 +342,7 @@ class _Examination:
                 f"A remark: in training, the real lines hand out `{name}` as dropout left it, and yours is handed out undropped. "
                 "What is computed from it is right."
             )
-        if by_hand:
+        if by_hand and case is min(made, key=work):
             self.drawn_by_hand(case, by_hand, drops, where)
         told = [f"Dropout, in training: place, count and rate are those of the real lines, which drop {drops}."]
         return told if wanted["dropped"] and not by_hand else []
@@ -332,16 +357,18 @@ class _Examination:
                 for name, levels in trial.levels(case, seeds).items():
                     drawn[name] += levels
         for name in names:
-            ratio = statistics.variance(mine[name]) / statistics.variance(wanted[name])
-            if not 1 / RATIO < ratio < RATIO:
+            means, spreads = ([of(drawn[name]) for drawn in (mine, wanted)] for of in (statistics.mean, statistics.variance))
+            error = math.sqrt(sum(spreads) / DRAWS)
+            if abs(means[0] - means[1]) > ERRORS * error or not 1 / RATIO < spreads[0] / spreads[1] < RATIO:
                 text = (
                     "The numbers are right, but in training your own lines drop at another rate, or in another place: over "
-                    f"{DRAWS} draws {quoted(name)} varies {ratio:.2g} times as much as with the real lines, which drop {drops}."
+                    f"{DRAWS} draws a weighted sum of {quoted(name)} has the mean {means[0]:.3g} and the variance "
+                    f"{spreads[0]:.3g}; with the real lines, which drop {drops}, {means[1]:.3g} and {spreads[1]:.3g}."
                 )
                 raise Finding("gradients", text + where)
         self.naming.add(
-            f"Your own lines draw what is dropped of {quoted(names[0])}. How the rest is scaled was compared, and, within a factor "
-            f"of {RATIO}, how much {DRAWS} draws vary; place and rate were not."
+            f"Your own lines draw what is dropped of {quoted(names[0])}: how the rest is scaled was compared, and mean and "
+            f"variance of {DRAWS} draws; place and rate were not."
         )
 
     def drops(self, training: dict[str, Any], case: Case) -> str:

@@ -174,6 +174,22 @@ class Trial:
             "varies": varies,
         }  # fmt: skip
 
+    def training_in_model(self) -> dict[str, Any]:
+        """The same of the logits of the whole model with it in, on the lab's padded sentences."""
+        model = lab().model.train()
+        try:
+            with torch.enable_grad(), self.in_model(), LikeliestDraw() as draw:
+                logits = lab().classify(lab().padded).logits
+                weights = torch.rand(logits.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+                level, size = (logits * weights).sum(), ((1 + logits.abs()) * weights).sum()
+            spread = draw.spread(level)
+        finally:
+            model.eval()
+        return {
+            "levels": {"logits": level.item()}, "spreads": {"logits": spread}, "sizes": {"logits": size.item()},
+            "dropped": draw.dropped,
+        }  # fmt: skip
+
     def levels(self, case: Case, seeds: list[int]) -> dict[str, list[float]]:
         """The levels of what it makes of a case in training, one for each seed."""
         found: dict[str, list[float]] = {}
@@ -241,6 +257,12 @@ def called_module(case: Case) -> nn.Module:
     """The module whose method a case calls; one without parts where it calls a plain function."""
     first = None if callable(case.args) else case.args[0]
     return first if isinstance(first, nn.Module) else nn.Identity()
+
+
+def work(case: Case) -> int:
+    """About how much a case costs: the numbers that go in, times the parameters of what is called."""
+    parameters = sum(parameter.numel() for parameter in called_module(case).parameters())
+    return (1 + parameters) * sum(tensor.numel() for given in (case.args, case.kwargs) for _, tensor in leaves(given))
 
 
 def axes_of(cut: Cut, case: Case, name: str, tensor: Tensor) -> Axes:
