@@ -89,7 +89,7 @@ def test_what_it_prints_is_shown_and_nothing_in_it_obeyed(tmp_path):
     assert lines[0] == r"\x1b[31m (3, 20, 1536)"
     assert len(lines[1]) == sandbox.WIDTH and lines[1].endswith("…")
     assert len(lines) == sandbox.SHOWN + 1
-    assert lines[-1] == f"({13 * 32} lines in all, since your lines run many times; each is shown once)"  # 13 calls, 32 lines
+    assert lines[-1] == f"({27 * 32} lines in all, since your lines run many times; each is shown once)"  # 27 calls, 32 lines
 
 
 def test_a_report_is_the_same_as_without_a_process_of_its_own(tmp_path):
@@ -207,6 +207,22 @@ def test_in_its_own_process_too_the_real_lines_drop_what_they_drop(name, tmp_pat
     file.write_text(fill(exercise.cut, exercise.cut.solution), encoding="utf-8")
     report = check(Job(exercise, file)).report
     assert "Dropout, in training: place, count and rate are those of the real lines" in report.text
+
+
+TRIES = {
+    "a pipeline": "from minibert import pipeline\nprint(pipeline(model='mini-sst2')('good'))",
+    "the real module": "from minibert.model import FeedForward as Real\nfrom minibert.config import DistilBertConfig\n"
+    "Real(DistilBertConfig()).eval()(torch.ones(1, 2, 768))",
+}
+
+
+@pytest.mark.parametrize("lines", TRIES.values(), ids=TRIES)
+def test_below_a_right_answer_the_real_model_can_be_tried(lines, tmp_path):
+    exercise = COURSE.find("feed-forward")
+    file = tmp_path / "feed_forward.py"
+    file.write_text(f"{fill(exercise.cut, exercise.cut.solution)}\n\n{lines}\n", encoding="utf-8")
+    report = check(Job(exercise, file)).report
+    assert report.passed, report.text
 
 
 def test_an_answer_that_closes_every_way_to_be_heard_is_told_so(tmp_path):

@@ -8,6 +8,7 @@ whether the answer is in its own process, or in another one (wire.py).
 """
 
 import contextlib
+import functools
 import importlib.abc
 import sys
 from collections.abc import Callable, Iterator
@@ -39,19 +40,28 @@ def load(exercise: Exercise, text: str, file: str) -> "Answer | Page":
     return Page(text, file) if exercise.judge else Answer(exercise, text, file)
 
 
-def hide(exercise: Exercise) -> None:
-    """Takes this package's checks and the real function out of reach, since an answer could pass by them. For its own process."""
+def hide(exercise: Exercise) -> Callable[[], None]:
+    """Takes this package's checks out of reach, since an answer could pass by them. For its own process.
+
+    return   what takes the real function away too: while its file is loaded, an answer may still try the real model
+    """
     sys.meta_path.insert(0, _NotHere())
     for name in [name for name in sys.modules if _NotHere.hides(name)]:
         del sys.modules[name]
     vars(sys.modules["minibert"]).pop("learn", None)
+    gone: list[bool] = []
     if not exercise.stub and not exercise.judge:
         _, owner, name = resolve(exercise.target)
+        real = getattr(owner, name)
 
-        def absent(*_: Any, **__: Any) -> Any:
-            raise Finding("not written", f"Your lines call the real {exercise.cut.qualname}; here it is to be written anew.")
+        @functools.wraps(real)
+        def until_then(*args: Any, **kwargs: Any) -> Any:
+            if gone:
+                raise Finding("not written", f"Your lines call the real {exercise.cut.qualname}; here it is to be written anew.")
+            return real(*args, **kwargs)
 
-        setattr(owner, name, absent)
+        setattr(owner, name, until_then)
+    return lambda: gone.append(True)
 
 
 class _NotHere(importlib.abc.MetaPathFinder):

@@ -208,7 +208,7 @@ def serve(connection: Connection, exercise: Exercise, file: str, room: mmap | No
     cases = () if exercise.judge else tuple(dataclasses.replace(case, wanted={}) for case in cases_of(exercise))
     forbidden(exercise)  # looks at the real lines, once
     cases_of.cache_clear()  # what has to come out is none of the answer's business
-    hide(exercise)
+    take_away = hide(exercise)
     channel = Channel(connection, cases, room)
     loaded: Any = None
     reply: Any = None
@@ -220,6 +220,7 @@ def serve(connection: Connection, exercise: Exercise, file: str, room: mmap | No
         try:
             if name == "load":
                 loaded, reply = load(exercise, args[0], file), None
+                take_away()
             else:
                 with torch.no_grad():
                     reply = getattr(loaded, name)(*args, **kwargs)
