@@ -44,7 +44,7 @@ def beginning(core: "Tokenizer", split: re.Pattern[str], text: str, tokens: int)
 
     Memory holds a piece at a time, and what has tokens. A piece ends at the first split behind PIECE characters. So it can be
     long only where that many characters and more come without a split; of a run of one character, or of letters and digits, as
-    much is taken as can change a token.
+    much is taken as can change a token (of those below U+10000, with no invisible character among them).
     """
     kept, found, read, end = [], 0, 0, 0
     while found <= tokens and end < len(text):

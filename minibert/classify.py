@@ -161,7 +161,7 @@ class TextClassificationPipeline:
         score    probability of the label, float in [0, 1]: softmax over the labels
 
         A text longer than the model's positions is cut at its end, with one warning a call. Memory holds no more of its tokens
-        than the first PIECE characters have, or as many as it takes to come to a space or a mark.
+        than the first PIECE characters have, or as many as it takes to come to a space, a mark or a Chinese character.
 
         Where the reference is odd, this does what one would expect: an empty list gives an empty list, a tuple is a
         batch, any iterable works, top_k means the same here as in `pipeline`, and a top_k that is no positive

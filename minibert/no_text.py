@@ -39,6 +39,7 @@ KINDS = (
          ".json"),
 )  # fmt: skip
 LOOKED_AT = 4096  # characters of a line that may be JSON
+BEGINS_AN_OBJECT = re.compile(r'(\[\s*)?\{\s*"[^"\\]*"\s*:')  # even where what follows breaks a rule of JSON
 CUT_WORD = 24  # characters: where a number or a word is cut off, the parser's error is as far from the end, at most
 
 
@@ -52,15 +53,15 @@ def check_name(name: str) -> None:
             )
 
 
-def check_first(line: bytes, name: str, said_plain: bool) -> None:
+def check_first(line: bytes, name: str, form: str | None) -> None:
     """Raises ValueError where the beginning of a file says that it is no text in UTF-8.
 
-    said_plain   whether somebody said that it is plain text; then a line of characters is taken for one, "GIF89a is old" too
+    form   what somebody said that it is, or None; with "lines" a line of characters is taken for one, "GIF89a is old" too
     """
-    characters = line.isascii() and not re.search(rb"[\0-\x08\x0e-\x1f\x7f]", line)
+    characters = not re.search(r"[\0-\x08\x0e-\x1f\x7f\ufffd]", line.decode(errors="replace"))
     for kind in KINDS:
-        if re.match(kind.first, line, re.DOTALL) and not (said_plain and characters):
-            plain = " If it is plain text all the same, say so with --format lines." if characters else ""
+        if re.match(kind.first, line, re.DOTALL) and not (form == "lines" and characters):
+            plain = " If it is plain text all the same, say so with --format lines." if characters and form is None else ""
             raise ValueError(f"{name} is {kind.what}, as its first bytes say; {kind.remedy}.{plain}")
 
 
@@ -72,7 +73,7 @@ def check_plain(line: str, name: str) -> None:
     if bracket == "[":
         raise ValueError(
             f"{name} begins like a JSON array; make JSON Lines of it with jq -c '.[]' and say --format jsonl, "
-            "or say --format lines if it is plain text."
+            "or lines, where it holds strings, with jq -r '.[]'; or say --format lines if it is plain text."
         )
     if not whole:
         raise ValueError(
@@ -91,15 +92,17 @@ def _json(line: str) -> bool | None:
     begun = line.strip()[:LOOKED_AT]
     if begun[:1] not in ("[", "{"):
         return None
-    cut, begun = len(begun) == LOOKED_AT, begun.removesuffix(",")
+    cut, begun = len(begun) == LOOKED_AT, re.sub(r"(?<=[^\[{,\s])\s*,$", "", begun)
     try:
-        json.loads(begun)
+        found = json.loads(begun, strict=False)
     except RecursionError:  # of brackets alone
         return False
     except json.JSONDecodeError as error:
+        if BEGINS_AN_OBJECT.match(begun) and not error.pos >= len(begun):
+            return True
         at_the_end = error.pos >= len(begun) - (CUT_WORD if cut else 0)
         return cut if at_the_end or (cut and error.msg.startswith("Unterminated string")) else None
-    return True
+    return None if isinstance(found, list) and len(found) == 1 and isinstance(found[0], int | float) else True  # "[1984]"
 
 
 def encoding_of(line: bytes) -> str:

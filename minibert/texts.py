@@ -98,7 +98,7 @@ class _Lines:
         while self.cut and part and not part.endswith(b"\n"):
             part = self._read()
         if self.number == 1:
-            check_first(line, self.name, said_plain=not self.assumed and self.form == "lines")
+            check_first(line, self.name, None if self.assumed else self.form)
         if self.cut and self.form != "lines":
             raise self.bad(f"has more than {LONGEST:,} bytes; wanted shorter records")
         if self.cut:

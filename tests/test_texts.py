@@ -328,7 +328,7 @@ def test_what_is_no_text_is_known_by_its_first_bytes_however_it_is_to_be_read(co
     assert first_refused(content, "file", form).startswith(f"file {words}")
 
 
-@pytest.mark.parametrize("line", ["GIF89a was the better one.", "%PDF-1 is a format.", "BZh91AY&SY"])
+@pytest.mark.parametrize("line", ["GIF89a was the better one.", "%PDF-1 is a café.", "%PDF-1 is a format.", "BZh91AY&SY"])
 def test_a_line_of_characters_that_begins_like_no_text_is_one_where_it_is_said_to_be(line):
     assert first_refused(line.encode(), "file").endswith(" If it is plain text all the same, say so with --format lines.")
     assert read(line.encode(), "lines")[0].text == line
@@ -355,7 +355,7 @@ def test_a_name_that_is_no_texts_is_refused_unless_the_form_is_said(name, words)
 
 
 ARRAYS = ['[{"text": "x"}]', "[", ' [ {"text":', "[{}]", "[ {", '["good", "bad"]', '["good",', '["a \\\\ \\" b"]', "[  \r"]
-ARRAYS += ["[]", "[1, 2]", '[["good", 1],', '["good", 1],', "[true,"]
+ARRAYS += ['[{"text": "a\tb"}]', '[{"text": "good",}]', "[]", "[1, 2]", '[["good", 1],', '["good", 1],', "[true,"]
 ARRAYS += ["[" * 5000, '[{"text": "' + "good " * 5000, "[" + "10, " * 5000]
 
 
@@ -373,7 +373,11 @@ def test_plain_lines_that_begin_an_object_which_goes_on_are_refused_unless_they_
     assert read(f"{line}\nx\n".encode(), "lines")[0].text == line
 
 
-@pytest.mark.parametrize("line", ['{"text": "good"}', "{}", '{"a \\" b" :1}', '{"text": "' + "good " * 5000 + '"}'])
+OBJECTS = ['{"text": "good"}', "{}", '{"text": "a\tb"}', '{"text": "C:\\\\d", "a": 1}', '{"a": "b",} ', '{"a": 1} {}']
+OBJECTS += ['{"text": "C:\\d", "a": 1}', '{"a \\" b" :1}', '{"text": "' + "good " * 5000 + '"}']
+
+
+@pytest.mark.parametrize("line", OBJECTS)
 def test_plain_lines_that_begin_like_an_object_are_read_with_a_warning_unless_they_are_said_to_be_plain(line):
     with pytest.warns(UserWarning, match=r"^a\.txt begins like a JSON object and is read as plain lines; --format jsonl reads"):
         found = list(read_texts(io.BytesIO(f"{line}\n".encode()), "a.txt", None))
@@ -384,7 +388,7 @@ def test_plain_lines_that_begin_like_an_object_are_read_with_a_warning_unless_th
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "line", ["[Music] good", "[1] good", "[", "[SEP]", '["Wow"] good', "{good}", "{'a': 1}", '{"Wow"} good', "[1, 2] good",
-             '["Best film ever", says my wife', '["Best film ever, says my wife', '{"Best": "film", ever', "[good" * 5000],
+             "[1984]", "[,", '["Best film ever", says my wife', '["Best film ever, says my wife', "[good" * 5000],
 )  # fmt: skip
 def test_brackets_alone_make_no_json(line):
     texts = f"x\n{line}\n" if line == "[" else f"{line}\n["  # only the first line says what a file is
