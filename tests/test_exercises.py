@@ -197,7 +197,7 @@ def test_a_mask_that_only_ordinary_scores_are_far_above_does_not_pass(check_line
     body = COURSE.find(name).cut.solution.replace("masked_fill(padding, torch.finfo(scores.dtype).min)", low)
     report = check_lines(name, body)
     assert report.stage == "wrong numbers", report.text
-    assert "There other weights make all scores about -1000, and those of padding about 0." in report.text
+    assert "There other weights make all scores about -1000, and those of padding about -800." in report.text
 
 
 def test_the_lowest_mask_passes_without_that_remark(check_lines):

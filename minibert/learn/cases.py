@@ -85,7 +85,7 @@ def scores() -> list[Case]:
 
 
 def low_scores() -> list[Case]:
-    """Scores near -1000 in a block's attention, and near 0 at padding, which a mild mask does not hide; -10000 still does."""
+    """Scores near -1000 in a block's attention, and near -800 at padding, which a mild mask does not hide; -10000 still does."""
     model, batch = lab().model, lab().padded
     attention = copy.deepcopy(next(one for one in model.modules() if isinstance(one, MultiHeadSelfAttention)))
     large = math.sqrt(1000 / math.sqrt(attention.head_dim))
@@ -93,10 +93,10 @@ def low_scores() -> list[Case]:
         for linear, bias in ((attention.q_lin, large), (attention.k_lin, -large)):
             linear.weight.mul_(0.1)
             linear.bias.fill_(bias)
-        attention.k_lin.weight[:, 0] = large  # which undoes the bias, where the first number of a hidden state is 1
+        attention.k_lin.weight[:, 0] = 0.2 * large  # which undoes a part of the bias, where a hidden state's first number is 1
         hidden_states = model.distilbert.embeddings(batch.inputs["input_ids"])
         hidden_states[..., 0] = 1 - batch.mask
-    note = "There other weights make all scores about -1000, and those of padding about 0."
+    note = "There other weights make all scores about -1000, and those of padding about -800."
     place = "distilbert.transformer.layer.0.attention"
     return [Case((attention, hidden_states, batch.mask), place=place, batch=batch, note=note)]
 

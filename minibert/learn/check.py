@@ -351,8 +351,8 @@ class _Examination:
         """Of random numbers that are no call of dropout, only what they lead to can be compared: how much it varies."""
         chance = random.Random(0)
         mine, wanted = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-        for _ in range(10):  # one by one, since each has its own limit of time
-            seeds = chance.choices(range(2**32), k=DRAWS // 10)  # from 0, 1, 2 ... the first numbers that are drawn would be alike
+        for _ in range(40):  # a few at a time, since each request has its own limit of time
+            seeds = chance.choices(range(2**32), k=DRAWS // 40)  # from 0, 1, 2 ... the first numbers that are drawn would be alike
             for drawn, trial in ((mine, self.answer), (wanted, real(self.exercise))):
                 for name, levels in trial.levels(case, seeds).items():
                     drawn[name] += levels
