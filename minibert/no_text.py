@@ -58,11 +58,13 @@ def check_first(line: bytes, name: str, form: str | None) -> None:
 
     form   what somebody said that it is, or None; with "lines" a line of characters is taken for one, "GIF89a is old" too
     """
+    kind = next((kind for kind in KINDS if re.match(kind.first, line, re.DOTALL)), None)
+    if kind is None:
+        return
     characters = not re.search(r"[\0-\x08\x0e-\x1f\x7f\ufffd]", line.decode(errors="replace"))
-    for kind in KINDS:
-        if re.match(kind.first, line, re.DOTALL) and not (form == "lines" and characters):
-            plain = " If it is plain text all the same, say so with --format lines." if characters and form is None else ""
-            raise ValueError(f"{name} is {kind.what}, as its first bytes say; {kind.remedy}.{plain}")
+    if not (form == "lines" and characters):
+        plain = " If it is plain text all the same, say so with --format lines." if characters and form is None else ""
+        raise ValueError(f"{name} is {kind.what}, as its first bytes say; {kind.remedy}.{plain}")
 
 
 def check_plain(line: str, name: str) -> None:
@@ -98,11 +100,11 @@ def _json(line: str) -> bool | None:
     except RecursionError:  # of brackets alone
         return False
     except json.JSONDecodeError as error:
-        if BEGINS_AN_OBJECT.match(begun) and not error.pos >= len(begun):
+        if error.pos < len(begun) and BEGINS_AN_OBJECT.match(begun):
             return True
         at_the_end = error.pos >= len(begun) - (CUT_WORD if cut else 0)
         return cut if at_the_end or (cut and error.msg.startswith("Unterminated string")) else None
-    return None if isinstance(found, list) and len(found) == 1 and isinstance(found[0], int | float) else True  # "[1984]"
+    return None if type(found) is list and [type(item) for item in found] in ([int], [float]) else True  # "[1984]"
 
 
 def encoding_of(line: bytes) -> str:
