@@ -184,6 +184,10 @@ SHORT_WAYS = {
         "minibert.learn is not to be had within an answer",
     ),
     "the package's attribute": ("import minibert\nminibert.learn.trial", "minibert.learn is not to be had within an answer"),
+    "what stands for the real function": (
+        "import minibert.model\nFeedForward.forward = minibert.model.FeedForward.forward.__wrapped__",
+        "has no attribute '__wrapped__'",
+    ),
     "the real function": (
         "import minibert.model\nFeedForward.forward = minibert.model.FeedForward.forward",
         "Your lines call the real FeedForward.forward; here it is to be written anew.",

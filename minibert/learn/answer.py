@@ -8,7 +8,6 @@ whether the answer is in its own process, or in another one (wire.py).
 """
 
 import contextlib
-import functools
 import importlib.abc
 import sys
 from collections.abc import Callable, Iterator
@@ -54,13 +53,12 @@ def hide(exercise: Exercise) -> Callable[[], None]:
         _, owner, name = resolve(exercise.target)
         real = getattr(owner, name)
 
-        @functools.wraps(real)
         def until_then(*args: Any, **kwargs: Any) -> Any:
             if gone:
                 raise Finding("not written", f"Your lines call the real {exercise.cut.qualname}; here it is to be written anew.")
             return real(*args, **kwargs)
 
-        setattr(owner, name, until_then)
+        setattr(owner, name, until_then)  # and no __wrapped__, which would lead to the real one
     return lambda: gone.append(True)
 
 

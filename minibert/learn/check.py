@@ -227,12 +227,10 @@ class _Examination:
         return "\n".join(told)
 
     def gradients(self) -> str:
-        """The gradient of every parameter, with the answer in the model; and call by call, of its arguments too."""
+        """The gradient of every parameter, with the answer in the model; and those of calls, of their arguments too."""
         compared, largest, in_model = set(), 0.0, self.exercise.in_model
         for case in [None, *self.one_of_each_batch] if in_model else self.cases:
-            if case and not self.comparable(case):
-                if in_model:
-                    continue
+            if case and not in_model and not self.comparable(case):
                 return f"Gradients and dropout were not looked at: {self.not_comparable(case)}."
             wanted = real(self.exercise).gradients(case)
             reached = {name: one for name, one in wanted.items() if one is not None and one.any()}
@@ -273,11 +271,11 @@ class _Examination:
 
     @functools.cached_property
     def one_of_each_batch(self) -> list[Case]:
-        """The first call of each batch, and every call of no batch."""
+        """The first call of each batch, and every call of no batch, where they can be compared."""
         firsts: dict[int, Case] = {}
         for case in self.cases:
             firsts.setdefault(id(case.batch or case), case)
-        return list(firsts.values())
+        return [case for case in firsts.values() if self.comparable(case)]
 
     def comparable(self, case: Case) -> bool:
         """Whether the real function makes the same of a case; of a stub's target that is not always so."""
@@ -292,7 +290,7 @@ class _Examination:
 
     def dropout(self) -> list[str]:
         """What is dropped in training, how often and at which rate, in a call of each batch. Raises Finding."""
-        made = {case: self.answer.training(case) for case in self.one_of_each_batch if self.comparable(case)}
+        made = {case: self.answer.training(case) for case in self.one_of_each_batch}
         told = [told for case in made for told in self.dropped_in(case, made)][:1]
         if self.exercise.in_model and made:
             self.dropped_in_model()
@@ -349,11 +347,11 @@ class _Examination:
 
     def drawn_by_hand(self, case: Case, names: list[str], drops: str, where: str) -> None:
         """Of random numbers that are no call of dropout, only what they lead to can be compared: how much it varies."""
-        chance = random.Random(0)
+        chance, right = random.Random(0), real(self.exercise)
         mine, wanted = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
         for _ in range(40):  # a few at a time, since each request has its own limit of time
             seeds = chance.choices(range(2**32), k=DRAWS // 40)  # from 0, 1, 2 ... the first numbers that are drawn would be alike
-            for drawn, trial in ((mine, self.answer), (wanted, real(self.exercise))):
+            for drawn, trial in ((mine, self.answer), (wanted, right)):
                 for name, levels in trial.levels(case, seeds).items():
                     drawn[name] += levels
         for name in names:

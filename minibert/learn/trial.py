@@ -167,28 +167,20 @@ class Trial:
         if run.error is not None:
             return {"error": f"{type(run.error).__name__}: {run.error}"}
         varies = [name for name in one if not alike({name: one[name]}, {name: other.get(name)}, self.exercise, case)]
-        spreads = {name: draw.spread(level) for name, level in levels.items()}
-        return {
-            "levels": {name: level.item() for name, level in levels.items()}, "spreads": spreads,
-            "sizes": {name: size.item() for name, size in sizes.items()}, "dropped": draw.dropped,
-            "varies": varies,
-        }  # fmt: skip
+        return _compared(draw, levels, sizes) | {"varies": varies}
 
     def training_in_model(self) -> dict[str, Any]:
         """The same of the logits of the whole model with it in, on the lab's padded sentences."""
         model = lab().model.train()
         try:
-            with torch.enable_grad(), self.in_model(), LikeliestDraw() as draw:
-                logits = lab().classify(lab().padded).logits
-                weights = torch.rand(logits.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-                level, size = (logits * weights).sum(), ((1 + logits.abs()) * weights).sum()
-            spread = draw.spread(level)
+            with torch.enable_grad():
+                with self.in_model(), LikeliestDraw() as draw:
+                    logits = lab().classify(lab().padded).logits
+                case = Case((), batch=lab().padded)
+                levels, sizes = (_levels({"logits": logits}, self.exercise, case, size) for size in (False, True))
         finally:
             model.eval()
-        return {
-            "levels": {"logits": level.item()}, "spreads": {"logits": spread}, "sizes": {"logits": size.item()},
-            "dropped": draw.dropped,
-        }  # fmt: skip
+        return _compared(draw, levels, sizes)
 
     def levels(self, case: Case, seeds: list[int]) -> dict[str, list[float]]:
         """The levels of what it makes of a case in training, one for each seed."""
@@ -322,6 +314,14 @@ def _levels(values: Values, exercise: Exercise, case: Case, size: bool = False) 
                 level = ((1 + tensor.abs() if size else tensor).where(weights > 0, 0) * weights).sum()
                 levels[name] = levels[name] + level if name in levels else level
     return levels
+
+
+def _compared(draw: LikeliestDraw, levels: dict[str, Tensor], sizes: dict[str, Tensor]) -> dict[str, Any]:
+    return {
+        "levels": {name: level.item() for name, level in levels.items()},
+        "spreads": {name: draw.spread(level) for name, level in levels.items()},
+        "sizes": {name: size.item() for name, size in sizes.items()}, "dropped": draw.dropped,
+    }  # fmt: skip
 
 
 def _watched(value: Any, name: str, inputs: dict[str, Tensor]) -> Any:
