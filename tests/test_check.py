@@ -290,6 +290,81 @@ def test_each_function_of_the_model_is_tried_on_every_call_of_the_four_batches()
         assert len(cases_of(COURSE.find(name))) == calls, name
 
 
+PIECES = """
+    if len({word}) > 100:
+        return ["[UNK]"]
+    pieces, start = [], 0
+    while start < len(word):
+        for end in range({last}, start, -1):
+            piece = ("##" if start else "") + word[start:end]
+            if piece in vocabulary:
+                break
+        else:
+            return ["[UNK]"]
+        pieces.append(piece)
+        start = end
+    return pieces
+"""
+AT_AN_EDGE = {  # each of these is right for ordinary calls
+    "padding on the right": (
+        "masking",
+        """
+        if attention_mask is not None:
+            padding = torch.arange(tokens) >= attention_mask.sum(1)[:, None]
+            scores = scores.masked_fill(padding[:, None, None], torch.finfo(scores.dtype).min)
+        """,
+    ),
+    "padding in one piece": ("attention-mask", "return (input_ids != pad_id).long().cummin(1).values"),
+    "six blocks": (
+        "stack",
+        """
+        states, maps = (hidden_states,), ()
+        for block in self.layer[:6]:
+            hidden_states, attention = block(hidden_states, attention_mask)
+            states, maps = (*states, hidden_states), (*maps, attention)
+        return BaseModelOutput(hidden_states, states if output_hidden_states else None, maps if output_attentions else None)
+        """,
+    ),
+    "small scores": ("scaled-scores", "scores = (queries @ keys.mT / math.sqrt(self.head_dim)).clamp(-50, 50)"),
+    "a small mean": (
+        "layer-norm",
+        """
+        mean = input.mean(-1, keepdim=True)
+        variance = ((input * input).mean(-1, keepdim=True) - mean * mean).clamp(min=0)
+        return (input - mean) / torch.sqrt(variance + eps) * weight + bias
+        """,
+    ),
+    "labels in order": (
+        "label",
+        """
+        best = logits.softmax(-1).max(-1)
+        return [(list(id2label.values())[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist())]
+        """,
+    ),
+    "short pieces": ("wordpiece", PIECES.format(word="word", last="min(len(word), start + 18)")),
+    "characters of one byte": ("wordpiece", PIECES.format(word="word.encode()", last="len(word)")),
+    "sentences of 510": (
+        "special-tokens",
+        """
+        rows = [[cls_id, *sentence[:510], sep_id] for sentence in sentences]
+        return torch.tensor([row + [pad_id] * (max(map(len, rows)) - len(row)) for row in rows])
+        """,
+    ),
+    "the first places": (
+        "embedding-sum",
+        """
+        positions = torch.arange(input_ids.shape[1]) % 128
+        embeddings = self.word_embeddings(input_ids) + self.position_embeddings(positions)
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "body"), AT_AN_EDGE.values(), ids=AT_AN_EDGE)
+def test_what_is_right_for_ordinary_calls_alone_is_wrong(check, name, body):
+    assert check(name, body).stage in ("wrong kind", "wrong numbers")
+
+
 def test_numbers_that_differ_by_little_are_shown_with_the_digits_that_differ(check):
     report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim) * (1 + 1e-8)")
     mine, theirs = re.search(r"yours is (\S+), wanted (\S+)\.\n", report.text).groups()

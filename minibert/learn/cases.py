@@ -18,9 +18,10 @@ from .bench import SENTENCES, Case, lab, small_model
 
 WORDS = (
     "huggingface", "unbelievable", "i", "tokenization", "playing", "life", "embeddings", "antidisestablishmentarianism",
-    "strawberries", "naïve", "zażółć", "hello☃", "☃", "a" * 100, "a" * 101, "unaffable",
+    "strawberries", "naïve", "zażółć", "hello☃", "☃", "a" * 100, "a" * 101, "unaffable", "é" * 60,
 )  # fmt: skip
-PIECES = ("[UNK]", "hug", "##ging", "##face", "un", "##believ", "##able", "play", "##s", "##ing", "life", "straw", "i")  # few
+PIECES = ("[UNK]", "hug", "##ging", "##face", "un", "##believ", "##able", "play", "##s", "##ing", "life", "straw", "i",
+          "antidisestablishmentarianism", "é" * 60)  # few, and two long ones
 RESULT = "result"  # as trial.py calls what a function returns
 
 Tensor = torch.Tensor
@@ -41,8 +42,8 @@ def words() -> list[Case]:
 
 
 def sentences() -> list[Case]:
-    """The tokenizer's own ids, with and without special tokens and padding."""
-    found = []
+    """The tokenizer's own ids, with and without special tokens and padding; and more of them than a model has places for."""
+    found = [Case(([[7] * 600], 3, 4, 5), wanted={RESULT: torch.tensor([[3, *[7] * 600, 4]])})]
     for tokenizer, texts in _batches_of_texts():
         ids = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
         special = tuple(tokenizer.vocab[token] for token in ("[CLS]", "[SEP]", "[PAD]"))
@@ -65,6 +66,13 @@ def _batches_of_texts() -> list[tuple[DistilBertTokenizer, tuple[str, ...]]]:
     other = DistilBertTokenizer({names.get(number, f"word{number}"): number for number in range(104)}, SETTINGS)
     lab_texts: tuple[tuple[str, ...], ...] = (SENTENCES, SENTENCES[1:2], (SENTENCES[2], SENTENCES[1]), ("", SENTENCES[2]))
     return [(lab().tokenizer, texts) for texts in lab_texts] + [(other, ("word0 word101", "word102 word0 word1 word103", "word0"))]
+
+
+def all_places() -> list[Case]:
+    """A sentence as long as the model's table of positions."""
+    places = lab().model.config.max_position_embeddings
+    embeddings = lab().model.distilbert.embeddings
+    return [Case((embeddings, torch.arange(places)[None]), note=f"There a sentence of {places} tokens fills all places.")]
 
 
 def rows_to_normalise() -> list[Case]:

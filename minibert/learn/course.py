@@ -106,6 +106,7 @@ def attention_mask(input_ids: Tensor, pad_id: int) -> Tensor:
 
             self.word_embeddings and self.position_embeddings are tables: called with integers, they give a row for each.
         """,
+        cases=cases.all_places,
         hints=(
             "The position table wants the numbers 0, 1, 2 ... of the tokens, on the device of input_ids: torch.arange.",
             "Places have the axes (tokens, dim) and words (batch, tokens, dim): added, each sentence gets the same places.",

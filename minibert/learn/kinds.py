@@ -69,7 +69,7 @@ def which(exercise: Exercise, case: Case) -> str:
         number = next((part for part in case.place.split(".") if part.isdigit()), None)
         alone = ", given one sentence without a mask" if case.batch is lab().single else ""
         return f"\nThat was in {f'block {number}' if number else case.place}{alone}.{other}"
-    if case.batch is not None or callable(case.args):
+    if case.batch is not None or case.note or callable(case.args):
         return other
     names = [argument.arg for argument in exercise.cut.function.args.args]
     return "\nThat was with " + ", ".join(f"{name} = {short(value)}" for name, value in zip(names, case.args, strict=False)) + "."
