@@ -3,6 +3,7 @@
 import faulthandler
 import multiprocessing
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -90,6 +91,18 @@ def test_what_it_prints_is_shown_and_nothing_in_it_obeyed(tmp_path):
     assert len(lines[1]) == sandbox.WIDTH and lines[1].endswith("…")
     assert len(lines) == sandbox.SHOWN + 1
     assert lines[-1] == f"({27 * 32} lines in all, since your lines run many times; each is shown once)"  # 27 calls, 32 lines
+
+
+def test_a_check_does_not_import_pytorchs_compiler_which_takes_seconds(tmp_path):
+    file = answer(tmp_path, "import sys\nprint('torch._dynamo' in sys.modules)\nreturn input").file
+    code = f"""
+from pathlib import Path
+from minibert.learn.exercises import course
+from minibert.learn.sandbox import Job, check
+print(check(Job(course().find("gelu"), Path({str(file)!r}))).printed)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "False"
 
 
 def test_a_report_is_the_same_as_without_a_process_of_its_own(tmp_path):
