@@ -23,6 +23,7 @@ from .promises import Axes
 from .tape import items, leaves
 
 ROUNDING = 1e-6  # of a Python float, which may have been computed in float32
+FEW = 100_000  # parameters: more than the small model has, fewer than the lab's modules
 RESULT = "result"  # what a function returns, where the source has no name for it
 
 
@@ -131,8 +132,9 @@ class Trial:
     def gradients(self, case: Case | None = None) -> dict[str, Tensor | None]:
         """The gradient of the whole model's loss for each parameter, None where the loss does not depend on it.
 
-        case   instead of the model: the gradient of a fixed weighted sum of what it makes of a case, for each parameter of the
-               module that is called and each floating-point tensor that it is given
+        case   instead of the model: the gradient of a fixed weighted sum of what it makes of a case, for each floating-point
+               tensor that it is given and each parameter of the module that is called; of large modules not for these, since the
+               model's loss has shown them, and they would take most of a check's time
         """
         torch.manual_seed(0)
         with torch.enable_grad():
@@ -142,8 +144,10 @@ class Trial:
                     total = lab().classify(lab().padded).loss
             else:
                 sources = {name: one for name, one in called_module(case).named_parameters() if one.requires_grad}
+                if self.exercise.in_model and sum(map(Tensor.numel, sources.values())) > FEW:
+                    sources = {}
                 total = sum(_levels(self.run(case, inputs=sources).values, self.exercise, case).values(), torch.zeros(()))
-            if not total.requires_grad:
+            if not sources or not total.requires_grad:
                 return dict.fromkeys(sources)
             found = torch.autograd.grad(total, list(sources.values()), allow_unused=True)
         return dict(zip(sources, found, strict=True))
