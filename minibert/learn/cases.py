@@ -69,10 +69,10 @@ def _batches_of_texts() -> list[tuple[DistilBertTokenizer, tuple[str, ...]]]:
 
 
 def all_places() -> list[Case]:
-    """A sentence as long as the model's table of positions."""
+    """A sentence for all but the last place of the model, so that a count that begins with 1 finds a place too; and no [PAD]."""
     places = lab().model.config.max_position_embeddings
-    embeddings = lab().model.distilbert.embeddings
-    return [Case((embeddings, torch.arange(places)[None]), note=f"There a sentence of {places} tokens fills all places.")]
+    input_ids = torch.arange(1, places)[None]
+    return [Case((lab().model.distilbert.embeddings, input_ids), note=f"There a sentence has {places - 1} tokens.")]
 
 
 def rows_to_normalise() -> list[Case]:
