@@ -178,7 +178,7 @@ KINDS = {
         "if attention_mask is None:\n    scores = scores.detach()\nelse:\n    "
         "scores = scores.masked_fill(attention_mask[:, None, None] == 0, torch.finfo(scores.dtype).min)",
         "gradients",
-        "received a gradient",
+        "but the gradient of hidden_states is not",
     ),
     "cut off what is handed out": (
         "block",
