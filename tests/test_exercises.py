@@ -155,6 +155,15 @@ def test_every_exercise_that_is_to_be_written_by_hand_is_tried_under_several_nam
     assert {*OTHER_NAMES} == {one.name for one in WRITTEN if forbidden(one)}
 
 
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_a_question_says_what_is_to_be_written_by_hand(name):
+    """A student who is refused for F.softmax has read it in the question before."""
+    exercise = COURSE.find(name)
+    sentence = re.search(r"by hand: an answer that calls (.+) is not accepted", " ".join(exercise.question.split()))
+    assert sentence, exercise.question
+    assert exercise.target.rpartition(".")[2] in sentence[1]
+
+
 def test_of_a_function_that_is_made_of_arithmetic_only_its_name_is_forbidden():
     """An answer to cosine_similarity may divide and sum; what has an operator of its own, such as SiLU, may not be called."""
     stub = 'def by_hand({}):\n    """Says what it is."""\n'

@@ -122,6 +122,8 @@ def attention_mask(input_ids: Tensor, pad_id: int) -> Tensor:
             Give every token's numbers mean 0 and variance 1; then stretch and shift each dimension as was learnt.
 
             Which axis do mean and variance go over? By what does one divide: by n or by n - 1? What is eps for, and where?
+
+            Write it by hand: an answer that calls layer_norm, or another norm of PyTorch's, is not accepted.
         """,
         hints=(
             "Mean and variance go over the last axis; keepdim=True keeps it, so that they can be subtracted.",
@@ -217,6 +219,8 @@ def layer_norm(input: Tensor, normalized_shape: tuple[int, ...], weight: Tensor,
             Make shares of scores: all positive, summing to 1 along one axis, and larger where the score is larger.
 
             exp(1000) is infinite. What may be subtracted from all scores without changing a share?
+
+            Write it by hand: an answer that calls softmax, log_softmax or logsumexp is not accepted.
         """,
         hints=(
             "exp of each, divided by their sum along dim; keepdim=True keeps the axis for the division.",
@@ -297,6 +301,8 @@ def softmax(input: Tensor, dim: int) -> Tensor:
             x times the probability that a standard normal number is below x. Write it with torch.erf.
 
             There are two approximations, with tanh and with a sigmoid; BERT has neither.
+
+            Write it by hand: an answer that calls PyTorch's gelu is not accepted.
         """,
         hints=("The normal distribution function is Phi(x) = (1 + erf(x / sqrt(2))) / 2.",),
         stub='''
@@ -416,6 +422,8 @@ def labels_of(logits: Tensor, id2label: dict[int, str]) -> list[tuple[str, float
 
             A target of -100 leaves its sentence out, of the sum and of the count. And the logarithm of a probability that was
             rounded to 0 is infinite: input.log_softmax(dim) never makes the 0.
+
+            Write the rest by hand: an answer that calls cross_entropy or nll_loss is not accepted.
         """,
         hints=(
             "kept = target != -100 picks the sentences that count: input[kept], target[kept].",
