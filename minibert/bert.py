@@ -18,8 +18,8 @@ from pathlib import Path
 from torch import Tensor
 
 from .config import DistilBertConfig
-from .files import read_json, short
 from .model import LAYER_NORM_EPS
+from .storage.files import read_json, short
 
 SIZES = {  # BERT's name -> DistilBERT's
     "vocab_size": "vocab_size",

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import hub
-from .client import CheckpointError, HubUnreachable
 from .config import DistilBertConfig
-from .files import Content, own_file, write_together
 from .model import DistilBertForSequenceClassification, DistilBertModel
-from .tensors import (
+from .storage import hub
+from .storage.client import CheckpointError, HubUnreachable
+from .storage.files import Content, own_file, write_together
+from .storage.tensors import (
     FLOATS,
     HEAD,
     MASKED_LANGUAGE_HEAD,

@@ -57,7 +57,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from . import model as architecture
 from .model import BaseModelOutput, DistilBertForSequenceClassification, MultiHeadSelfAttention, Transformer, TransformerBlock
-from .tensors import check_finite
+from .storage.tensors import check_finite
 
 PLAIN = {int, float, str}
 KINDS: list[Any] = [kind for kind in vars(architecture).values() if isinstance(kind, type) and issubclass(kind, nn.Module)]

@@ -8,9 +8,9 @@ from .checkpoint import (
     HubUnreachable,
     save_pretrained,
 )
-from .classify import pipeline
 from .config import DistilBertConfig
 from .model import DistilBertForSequenceClassification, DistilBertModel
+from .text_classification import pipeline
 from .tokenizer import DistilBertTokenizer
 
 __all__ = [

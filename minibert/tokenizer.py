@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .beginning import Beginning, beginning, splits
-from .files import write_together
-from .vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary
+from .long_text import Beginning, beginning, splits
+from .storage.files import write_together
+from .storage.vocabulary import NO_LIMIT, SPECIAL_TOKENS, build, read_settings, read_vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

@@ -14,9 +14,9 @@ of; minibert and transformers compute with it in float32.
 from pathlib import Path
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
-from minibert.ending import Parser, end
-from minibert.tensors import check_finite
-from minibert.vocabulary import check_vectors
+from minibert.command.exit_status import Parser, end
+from minibert.storage.tensors import check_finite
+from minibert.storage.vocabulary import check_vectors
 
 import torch
 

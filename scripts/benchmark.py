@@ -29,9 +29,9 @@ from typing import Any
 
 from minibert import AutoTokenizer
 from minibert.checkpoint import DEFAULT, HubUnreachable, locate
-from minibert.classify import BATCH_TOKENS, HALF_BATCH_TOKENS, batches
-from minibert.ending import Parser, end
+from minibert.command.exit_status import Parser, end
 from minibert.fast import PackedLinear, why_not
+from minibert.text_classification import BATCH_TOKENS, HALF_BATCH_TOKENS, batches
 
 import peers
 import timing

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from minibert.checkpoint import Checkpoint, locate, locate_or_stand_in, read_model, read_tokenizer
-from minibert.ending import Parser, end
+from minibert.command.exit_status import Parser, end
 from minibert.fast import fast
-from minibert.learn.divergence import TIMES_THE_ROUNDING, Stage, compare
-from minibert.learn.likeness import weights_apart
-from minibert.learn.places import COUNTED
-from minibert.learn.side_by_side import side_by_side
-from minibert.learn.swap import parse, swap
-from minibert.learn.telling import parting, table, verdict
+from minibert.learn.compare.divergence import TIMES_THE_ROUNDING, Stage, compare
+from minibert.learn.compare.location import COUNTED
+from minibert.learn.compare.report import parting, table, verdict
+from minibert.learn.compare.side_by_side import side_by_side
+from minibert.learn.compare.swap import parse, swap
+from minibert.learn.compare.tolerance import weights_apart
 from minibert.model import DistilBertForSequenceClassification
-from minibert.vocabulary import check_vectors
+from minibert.storage.vocabulary import check_vectors
 
 import torch
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minibert import pipeline
-from minibert.ending import Parser, end
+from minibert.command.exit_status import Parser, end
 
 
 def read_glue(path: Path) -> tuple[list[str], list[int]]:

@@ -30,9 +30,9 @@ except ImportError:
 
 with atheris.instrument_imports(include=["minibert"]):
     from minibert.checkpoint import AutoModelForSequenceClassification, CheckpointError, save_pretrained
+    from minibert.command.text_file import FORMS, read_texts
     from minibert.config import MAX_PARAMETERS, DistilBertConfig
     from minibert.model import DistilBertForSequenceClassification
-    from minibert.texts import FORMS, read_texts
     from minibert.tokenizer import LONE_SURROGATE, DistilBertTokenizer
 
 CUT = b"\n=====\n"  # between the parts of one input

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from minibert.bert import fold, read_config
 from minibert.checkpoint import locate, read_tokenizer, save_pretrained
-from minibert.ending import Parser, end
-from minibert.files import own_file
+from minibert.command.exit_status import Parser, end
 from minibert.model import DistilBertModel
-from minibert.tensors import FLOATS, check_finite, check_fit, read_weights, weights_of
-from minibert.vocabulary import check_vectors
+from minibert.storage.files import own_file
+from minibert.storage.tensors import FLOATS, check_finite, check_fit, read_weights, weights_of
+from minibert.storage.vocabulary import check_vectors
 
 
 def run() -> int:

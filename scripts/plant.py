@@ -20,16 +20,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from minibert.ending import Parser, end
-from minibert.learn.bugs import SEEN_IN_HALF, Mistake
-from minibert.learn.exercises import course
-from minibert.learn.proof import rehearse
+from minibert.command.exit_status import Parser, end
+from minibert.learn.classroom.validate_course import rehearse
+from minibert.learn.course.exercise import course
+from minibert.learn.course.mistakes_in_source import SEEN_IN_HALF, Mistake
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("minibert", "scripts", "tests", "pyproject.toml")
 PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile", "first failure")
 QUICKEST = "tests/test_model.py::test_each_module_alone_equals_the_references"  # first, since the first red one will do
-TESTS = {"minibert.model": (QUICKEST, "tests/test_model.py"), "minibert.bert": ("tests/test_scripts.py", "-k", "fold")}
+TESTS = {"minibert.model": (QUICKEST, "tests/test_model.py"), "minibert.bert": ("tests/scripts/test_scripts.py", "-k", "fold")}
 
 
 def suite_says(mistake: Mistake | None, *further: str, module: str = "minibert.model") -> str:

@@ -32,10 +32,10 @@ from minibert import (
     DistilBertTokenizer,
     save_pretrained,
 )
-from minibert.ending import Parser, end, tell
-from minibert.files import write_atomically
-from minibert.tensors import check_finite
-from minibert.vocabulary import check_vectors
+from minibert.command.exit_status import Parser, end, tell
+from minibert.storage.files import write_atomically
+from minibert.storage.tensors import check_finite
+from minibert.storage.vocabulary import check_vectors
 
 import torch
 import torch.nn.functional as F

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import sys
 import warnings
 from pathlib import Path
@@ -12,9 +13,10 @@ os.environ["no_proxy"] = "127.0.0.1"  # nor a proxy, on its way to the loopback 
 
 import minibert.checkpoint
 import minibert.model
-from minibert.cli import main
+from minibert import DistilBertTokenizer, save_pretrained
+from minibert.command.cli import main
 from minibert.config import DistilBertConfig
-from minibert.learn.swap import parse
+from minibert.learn.compare.swap import parse
 from minibert.model import DistilBertForSequenceClassification
 
 import pytest
@@ -127,3 +129,20 @@ def as_in_the_process_of_a_check():
     yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
+
+
+@pytest.fixture
+def lesson(model, files, tmp_path):
+    """A base model and a GLUE folder whose sentences are made of a good and a bad half of the vocabulary."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model only waits for a second one
+    (tmp_path / "vocab.txt").write_bytes(files["vocab.txt"])
+    save_pretrained(model.distilbert, tmp_path / "base", DistilBertTokenizer.from_folder(tmp_path))
+    draw = random.Random(0)
+    rows = []
+    for row in range(120):
+        words = VOCABULARY[5:25] if row % 2 else VOCABULARY[25:]
+        rows.append((" ".join(draw.choices(words, k=draw.randint(3, 13))), row % 2))
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\n" + "".join(f"{text} \t{label}\n" for text, label in rows))
+    yield tmp_path
+    torch.set_num_threads(threads)

@@ -1,8 +1,8 @@
-"""The mistakes of bugs.py that the comparison has to find at their line, further ones of the kind, and where each shows."""
+"""The known mistakes that the comparison has to find at their line, further ones of the kind, and where each shows."""
 
 import minibert.model
-from minibert.learn.bugs import MASKED_FILL
-from minibert.learn.bugs import MISTAKES as KNOWN
+from minibert.learn.course.mistakes_in_source import MASKED_FILL
+from minibert.learn.course.mistakes_in_source import MISTAKES as KNOWN
 
 # These make numbers that another one of the list makes too; an exercise could not tell them apart, a line can.
 FURTHER = {

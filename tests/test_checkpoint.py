@@ -10,7 +10,7 @@ from pathlib import Path
 from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, checkpoint
 from minibert.checkpoint import CheckpointError, HubUnreachable, bundled, locate, save_pretrained
 from minibert.model import DistilBertForSequenceClassification
-from minibert.tensors import write_tensors
+from minibert.storage.tensors import write_tensors
 
 import pytest
 import safetensors.torch

@@ -13,7 +13,7 @@ from minibert import pipeline
 
 import pytest
 import torch
-from test_cli import SST2, environment
+from helpers import SST2, environment
 
 THREADS = 8
 SENTENCES = ["a delight from start to end", "what a bore", "good", "I have seen worse , but not often", "a", "so funny , so sad"]
@@ -79,7 +79,7 @@ IMPORTED = ("torch.version", "torch.nn.modules", "torch", "minibert.model")  # i
 COMMANDS = {
     "classify": (*SST2, "good"), "explain": (*SST2, "good"), "exercise": ("list",), "fetch": ("--to", "x"), "doctor": (),
 }  # fmt: skip
-LAST = {"classify": "tokenizers", "explain": "tokenizers", "exercise": "minibert.learn.commands", "fetch": "huggingface_hub"}
+LAST = {"exercise": "minibert.learn.classroom.commands", "fetch": "huggingface_hub"}
 MOMENTS = [(name, LAST.get(name, "tokenizers")) for name in COMMANDS] + [("classify", module) for module in IMPORTED]
 
 

@@ -4,8 +4,9 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, HubUnreachable, client, pipeline
+from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, HubUnreachable, pipeline
 from minibert.checkpoint import DEFAULT, HASHES, PINNED, STAND_IN, CheckpointError, locate
+from minibert.storage import client
 
 import pytest
 from loopback import LoopbackHub, stated_hash

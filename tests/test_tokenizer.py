@@ -8,7 +8,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from minibert.beginning import LONGEST_WORD, PIECE, SPLITS, _of_words
+from minibert.long_text import LONGEST_WORD, PIECE, SPLITS, _of_words
 from minibert.tokenizer import BatchEncoding, DistilBertTokenizer
 
 import pytest
@@ -208,7 +208,7 @@ PARTS = st.sampled_from([*CURIOSITIES, *NASTY, *SPLITS]) | st.text(max_size=4)
 @example(parts=NASTY, piece=1, max_length=20)
 def test_the_beginning_of_any_text_has_the_ids_of_the_whole(both, parts, piece, max_length):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("minibert.beginning.PIECE", piece)  # so that short texts are cut up as well
+        patch.setattr("minibert.long_text.PIECE", piece)  # so that short texts are cut up as well
         assert_begins_alike(both, "".join(parts), max_length)
 
 
