@@ -1,4 +1,17 @@
-"""A from-scratch DistilBERT, written to be read. Start with model.py."""
+"""A from-scratch DistilBERT, written to be read.
+
+The textbook, in reading order:
+
+    config.py                the sizes of a model
+    model.py                 the architecture: embeddings, attention, feed-forward, block, stack, head
+    tokenizer.py             text to token ids, and back; long_text.py finds the part of a long text that matters
+    checkpoint.py            where weights come from, and how they get into the model
+    text_classification.py   text to label: the function `pipeline`
+    bert.py                  two more chapters: how a BERT becomes a DistilBERT,
+    fast.py                  and the same numbers in less time
+
+Three folders surround it: storage/ reads and checks files, learn/ teaches, command/ is the command line.
+"""
 
 import warnings
 from importlib import import_module
@@ -6,23 +19,52 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .public import *  # noqa: F403
+    from .checkpoint import (
+        AutoModel,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        CheckpointError,
+        HubUnreachable,
+        save_pretrained,
+    )
+    from .config import DistilBertConfig
+    from .model import DistilBertForSequenceClassification, DistilBertModel
+    from .text_classification import pipeline
+    from .tokenizer import DistilBertTokenizer
 
-# PyTorch remarks on a missing NumPy as it is imported, and a beginner takes that for a failed installation. minibert works
-# without NumPy. Whoever imports torch before minibert still reads the remark.
+__all__ = [
+    "AutoModel",
+    "AutoModelForSequenceClassification",
+    "AutoTokenizer",
+    "CheckpointError",
+    "DistilBertConfig",
+    "DistilBertForSequenceClassification",
+    "DistilBertModel",
+    "DistilBertTokenizer",
+    "HubUnreachable",
+    "pipeline",
+    "save_pretrained",
+]
+
+HOMES = {"DistilBertConfig": "config", "DistilBertTokenizer": "tokenizer", "pipeline": "text_classification"}
+HOMES |= dict.fromkeys(("DistilBertForSequenceClassification", "DistilBertModel"), "model")
+
+# PyTorch warns about a missing NumPy when it is imported, and a beginner takes that for a failed installation. minibert works
+# without NumPy. The warning still appears if torch is imported before minibert.
 warnings.filterwarnings("ignore", message="Failed to initialize NumPy", category=UserWarning)
 
 
 def __getattr__(name: str) -> Any:
-    """A file of the package, or a name that public.py lists, when it is first asked for.
+    """A public name, or a file of this package, imported when it is first used.
 
-    PyTorch comes with them and takes a second. The command line is in this package too, and it has to be there before
-    PyTorch, to help at once and to hear Ctrl-C meanwhile.
+    Importing PyTorch takes a second. The command line, which is in this package too, must answer `--help` and Ctrl-C before that.
     """
-    file = name if find_spec(f"{__name__}.{name}") else "public"
-    module = import_module(f".{file}", __name__)
-    return module if file == name else getattr(module, name)
+    if name in __all__:
+        return getattr(import_module(f".{HOMES.get(name, 'checkpoint')}", __name__), name)
+    if find_spec(f"{__name__}.{name}"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"minibert has no {name!r}; it has {', '.join(__all__)}.")
 
 
 def __dir__() -> list[str]:
-    return [*import_module(".public", __name__).__all__, *globals()]
+    return [*__all__, *globals()]

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from .config import DistilBertConfig
 from .model import LAYER_NORM_EPS
-from .storage.files import read_json, short
+from .storage.files import read_json
+from .storage.messages import short
 
 SIZES = {  # BERT's name -> DistilBERT's
     "vocab_size": "vocab_size",

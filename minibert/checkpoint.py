@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from .config import DistilBertConfig
 from .model import DistilBertForSequenceClassification, DistilBertModel
 from .storage import hub
-from .storage.client import CheckpointError, HubUnreachable
+from .storage.errors import CheckpointError, HubUnreachable
 from .storage.files import Content, own_file, write_together
 from .storage.tensors import (
     FLOATS,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .storage.files import read_json, short
+from .storage.files import read_json
+from .storage.messages import short
 
 MAX_PARAMETERS = 1_000_000_000  # 4 GB in float32, fifteen times DistilBERT: whatever is larger is a mistake
 MAX_LAYERS = 1_000  # however small each is, a stack takes time to build

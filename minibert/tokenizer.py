@@ -283,6 +283,3 @@ def check_text(text: Any, name: str) -> None:
         )
 
 
-def printable(text: str) -> str:
-    """The text with control and other invisible characters spelt out, so that none of them reaches a terminal or a page."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from minibert.command.exit_status import Parser, end
 from minibert.learn.classroom.validate_course import rehearse
-from minibert.learn.course.exercise import course
 from minibert.learn.course.mistakes_in_source import SEEN_IN_HALF, Mistake
+from minibert.learn.course.registry import course
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("minibert", "scripts", "tests", "pyproject.toml")

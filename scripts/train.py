@@ -32,8 +32,9 @@ from minibert import (
     DistilBertTokenizer,
     save_pretrained,
 )
-from minibert.command.exit_status import Parser, end, tell
+from minibert.command.exit_status import Parser, end
 from minibert.storage.files import write_atomically
+from minibert.storage.messages import print_error
 from minibert.storage.tensors import check_finite
 from minibert.storage.vocabulary import check_vectors
 
@@ -287,7 +288,7 @@ def run() -> int:
         args.to.mkdir(parents=True, exist_ok=True)
         train(args)
     except KeyboardInterrupt:
-        tell(f"train: interrupted; --resume goes on from the last state saved in {args.to}.")
+        print_error(f"train: interrupted; --resume goes on from the last state saved in {args.to}.")
         raise
     return 0
 

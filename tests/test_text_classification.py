@@ -336,7 +336,7 @@ def test_a_missing_value_is_named_with_its_place_and_what_to_do(ours, missing):
     [({"good", "bad"}, "texts is a set, which has no order.*: sorted"), (frozenset(["good"]), "texts is a frozenset"),
      ({"text": "good"}, "texts is a dict, whose keys would be read"), (UserDict(text="good"), "texts is a UserDict, whose keys"),
      ([b"good"], r"text 0 is a bytes; wanted a str\. Decode it")],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )  # fmt: skip
 def test_what_would_be_read_otherwise_than_it_is_meant_is_refused_with_the_remedy(ours, texts, words):
     with pytest.raises(TypeError, match=f"^{words}"):

@@ -29,11 +29,8 @@ def _run(arguments: list[str] | None) -> int:
     args = _parser().parse_args(arguments)
     import torch  # noqa: F401  # every command needs it
 
-    from ..sigbus import end_in_words
-
     _on_ctrl_c(signal.default_int_handler)
     atexit.register(_on_ctrl_c, signal.SIG_IGN)  # by then it is over
-    end_in_words()
     return args.run(args) or 0
 
 
@@ -187,7 +184,7 @@ def _copy_of(path: Path) -> Callable[[BinaryIO], object]:
 
 def _explain(args: argparse.Namespace) -> None:
     from ..learn import explain
-    from ..tokenizer import printable
+    from ..storage.messages import printable
 
     if len(args.text) > 1:
         joined = printable(" ".join(args.text))

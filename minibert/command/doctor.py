@@ -18,12 +18,12 @@ from ..config import DistilBertConfig
 from ..fast import why_not
 from ..model import DistilBertForSequenceClassification, DistilBertModel
 from ..storage import hub
-from ..storage.client import CheckpointError, HubUnreachable
+from ..storage.errors import CheckpointError, HubUnreachable
 from ..storage.files import is_a_commit, open_plain, own_file, read_json
+from ..storage.messages import printable
 from ..storage.tensors import HEAD, check_finite, read_weights, weights_of
 from ..storage.vocabulary import check_vectors
 from ..text_classification import TextClassificationPipeline
-from ..tokenizer import printable
 
 ROOM = 300_000_000  # bytes: the default checkpoint and a little
 PACKAGES = ("torch", "safetensors", "huggingface_hub", "tokenizers")

@@ -7,7 +7,9 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
+
+from ..storage.messages import discard_buffer, one_line, print_error
 
 UNFORESEEN = 2  # never 1, which may be a verdict: a stage differs, an answer is wrong
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -34,7 +36,7 @@ def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = lambda message, *_, **__: tell(f"{name}: warning: {one_line(message)}")
+    warnings.showwarning = lambda message, *_, **__: print_error(f"{name}: warning: {one_line(message)}")
     status: int | str
     try:
         try:
@@ -42,7 +44,7 @@ def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
-        _forget_what_waits(sys.stdout)
+        discard_buffer(sys.stdout)
         status = failed
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -50,31 +52,17 @@ def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
         sentence = f"{name}: {_said_of(error)}"
         if failed == 1:
             sys.exit(sentence)  # Python prints it
-        tell(sentence)
+        print_error(sentence)
         status = failed
     except Exception as error:
         if os.environ.get(TRACEBACK):
-            tell(traceback.format_exc().rstrip())
+            print_error(traceback.format_exc().rstrip())
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(last.filename)}, line {last.lineno},"
         what = one_line(f"{type(error).__name__}: {error}")
-        tell(f"{name}: {where} raised {what} (not foreseen; {TRACEBACK}=1 shows more)")
+        print_error(f"{name}: {where} raised {what} (not foreseen; {TRACEBACK}=1 shows more)")
         status = UNFORESEEN
     sys.exit(status)
-
-
-def tell(sentence: str) -> None:
-    """A line on standard error; where nobody can hear it, the work goes on."""
-    try:
-        print(sentence, file=sys.stderr, flush=True)
-    except OSError:
-        _forget_what_waits(sys.stderr)
-
-
-def one_line(message: object) -> str:
-    from ..tokenizer import printable
-
-    return printable(" ".join(str(message).split()))
 
 
 def _said_of(error: Exception) -> str:
@@ -82,7 +70,7 @@ def _said_of(error: Exception) -> str:
         if error.filename is not None:
             return one_line(f"{str(error.filename)!r} cannot be used ({error.strerror}); give another place, or mend this one.")
         if error.errno in UNWRITABLE:  # of no file: a print
-            _forget_what_waits(sys.stdout)
+            discard_buffer(sys.stdout)
             return f"standard output cannot be written ({error.strerror}); wanted a terminal, a pipe, or a file that has room."
     return one_line(error)
 
@@ -101,6 +89,3 @@ def _open_what_is_closed() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def _forget_what_waits(stream: TextIO) -> None:
-    """Or else Python would try to print it once more as it ends, and fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

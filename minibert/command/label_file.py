@@ -20,9 +20,9 @@ import torch
 
 from ..checkpoint import FILES
 from ..fast import why_not
+from ..storage.messages import print_error, printable
 from ..text_classification import TextClassificationPipeline, pipeline
-from ..tokenizer import check_text, printable
-from .exit_status import tell
+from ..tokenizer import check_text
 from .output_file import Left, begin, check_it_is_there, go_on, line_of, write_line
 from .text_file import LONGEST, Text, read_texts
 
@@ -59,7 +59,7 @@ def classify(args: argparse.Namespace) -> None:
         dtype: torch.dtype = getattr(torch, args.dtype)
         classifier = pipeline(model=args.model, revision=args.revision, device=args.device, dtype=dtype, top_k=args.top_k or "best")
         if file is not None and file.isatty():
-            tell("minibert: one text a line; Ctrl-D ends.")
+            print_error("minibert: one text a line; Ctrl-D ends.")
             classifier.batch_size = 1  # answer each line as it comes
         on_cpu = classifier.model.classifier.weight.device.type == "cpu"
         half = dtype != torch.float32 and (not on_cpu or why_not(dtype) is None)
@@ -87,7 +87,7 @@ def classify(args: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             if output is not None:
                 lines = f"{_counted(count, 'line')} of labels can be read in {printable(args.output)}"
-                tell(f"minibert: interrupted; {lines}, and --resume goes on there.")
+                print_error(f"minibert: interrupted; {lines}, and --resume goes on there.")
             raise
         except (OSError, ValueError, TypeError) as error:
             if output is None:
@@ -97,7 +97,7 @@ def classify(args: argparse.Namespace) -> None:
             check_it_is_there(output, args.output)
             there = f", and {left.texts:,} that had theirs before," if left.texts else ""
             place = f"{printable(args.output)} (model: {printable(name)})"
-            say = tell if _is_standard_output(output) else print  # not among the labels
+            say = print_error if _is_standard_output(output) else print  # not among the labels
             say(f"{_counted(count - left.texts, 'text')}{there} -> {place}")
 
 
@@ -186,7 +186,7 @@ def _progress(file: BinaryIO | None, labels: Any, left: Left) -> Iterator[Callab
 def _open(option: str, name: str, mode: str, wanted: str) -> Any:
     try:
         if mode != "a+b" and stat.S_ISFIFO(_mode_of(name)) and not name.startswith("/dev/"):  # where it has its other end
-            tell(f"minibert: waiting for a {'writer' if mode == 'rb' else 'reader'} of {printable(name)}")
+            print_error(f"minibert: waiting for a {'writer' if mode == 'rb' else 'reader'} of {printable(name)}")
         return open(name, mode, buffering=-1 if mode == "rb" else 0)
     except OSError as error:
         done = "read" if mode == "rb" else "written"

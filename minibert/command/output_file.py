@@ -13,7 +13,7 @@ from io import BufferedReader, FileIO
 from itertools import chain
 from typing import Any, NamedTuple
 
-from ..storage.files import short
+from ..storage.messages import short
 from .text_file import Text
 
 LOOKED_AT = 8  # of the lines that are there, the last ones, whose texts are labelled again

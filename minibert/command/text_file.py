@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
-from ..storage.files import no_key_twice, short
+from ..storage.files import no_key_twice
+from ..storage.messages import short
 from .not_text import check_first, check_name, check_plain, encoding_of
 
 FORMS = ("lines", "jsonl", "csv", "tsv")

@@ -19,6 +19,8 @@ from importlib import import_module
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
+from .errors import CheckpointError, CorruptDownload, HubTimeout, HubUnreachable, NoSuchFile, TransientHubError
+
 TIMEOUT = 5.0  # seconds without a byte after which a question is given up; a Hub that is not there is not asked again
 ANSWER = 15.0  # seconds for the whole of an answer, the names' lookup included
 TRIES = 3  # of what may pass
@@ -33,32 +35,6 @@ OURS = "minibert asks the Hub"  # the name of the threads that call the client
 Answer = TypeVar("Answer")
 
 
-class CheckpointError(OSError):
-    """A checkpoint that cannot be had or cannot be used; the message says in one sentence what to do."""
-
-
-class HubUnreachable(CheckpointError):
-    """Neither in the cache nor to be had, because nobody answers in the Hub's name."""
-
-
-class NoSuchFile(CheckpointError):
-    """The repository is there, the file is not."""
-
-
-class Damaged(CheckpointError):
-    """What arrived is not what the Hub states; the next try may be better."""
-
-
-class Passing(HubUnreachable):
-    """The Hub is busy or down, or the connection broke; the next try may be better."""
-
-    pause = 0.0  # seconds that the Hub asks us to wait
-
-
-class GivenUp(HubUnreachable):
-    """The seconds are over, and the client has not returned."""
-
-
 def seconds_for(size: int | None) -> float:
     """How long one file may take, all tries together, from its size in bytes."""
     return min(GRACE + (size or 0) / LEAST_RATE, LONGEST)
@@ -69,7 +45,7 @@ def patiently(attempt: Callable[[], Answer]) -> Answer:
     for number in range(TRIES - 1):
         try:
             return attempt()
-        except (Damaged, Passing) as error:
+        except (CorruptDownload, TransientHubError) as error:
             sleep(max(PAUSE * 2**number, getattr(error, "pause", 0.0)))
     return attempt()
 
@@ -85,8 +61,8 @@ def call(what: Callable[[], Answer], repo: str, revision: str, name: str = "", s
             return what()
         with _quiet():
             return _within(seconds, what)
-    except GivenUp:
-        failure: CheckpointError = GivenUp(
+    except HubTimeout:
+        failure: CheckpointError = HubTimeout(
             f"{name} of {repo} was not there after {seconds:.0f} s and was given up; try again later or on a faster network."
         )
     except Exception as error:
@@ -110,7 +86,7 @@ def _within(seconds: float, what: Callable[[], Answer]) -> Answer:
     try:
         while thread.is_alive():
             if monotonic() > end:
-                raise GivenUp
+                raise HubTimeout
             thread.join(0.1)  # not longer: on Windows, Ctrl-C waits for it
     except BaseException:  # given up, or Ctrl-C
         _stop(thread)
@@ -183,7 +159,7 @@ def _explained(error: BaseException, repo: str, revision: str, name: str) -> Che
     if isinstance(error, errors.FileMetadataError):
         return not_the_hub(repo)
     if sizes := re.search(r"should be of size (\d+) but has size (\d+)", str(error)):
-        return Damaged(
+        return CorruptDownload(
             f"{name} of {repo} arrived with {sizes[2]} bytes in place of {sizes[1]}; run the command again, or check the proxy."
         )
     return _explained_transport(error, repo) or _explained_rest(error, repo)
@@ -203,7 +179,7 @@ def _explained_status(status: int, headers: Any, repo: str) -> HubUnreachable:
     pause = float(asked) if asked.isascii() and asked.isdecimal() else 0.0  # it may also be a date
     if pause > LONGEST_PAUSE:
         return HubUnreachable(f"{sentence}; try again in {pause:.0f} seconds, as it asks.")
-    failure = Passing(f"{sentence}; try again later.")
+    failure = TransientHubError(f"{sentence}; try again later.")
     failure.pause = pause
     return failure
 
@@ -230,7 +206,8 @@ def _explained_transport(error: BaseException, repo: str) -> HubUnreachable | No
     if isinstance(error, (http.ConnectError, http.TimeoutException)):
         what = "does not go on answering" if isinstance(error, http.ReadTimeout) else "cannot be reached"
         return HubUnreachable(f"{where} {what} for {repo} ({_detail(error)}); check the network, the proxy and HF_ENDPOINT.")
-    return Passing(f"{where} broke the connection off for {repo} ({_detail(error)}); try again later, or check the proxy.")
+    what = "broke the connection off"
+    return TransientHubError(f"{where} {what} for {repo} ({_detail(error)}); try again later, or check the proxy.")
 
 
 def _explained_rest(error: BaseException, repo: str) -> CheckpointError:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import reprlib
 import stat
 import threading
 from collections.abc import Callable, Container, Mapping
@@ -11,12 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .messages import short
+
 Content = bytes | Callable[[BinaryIO], object]  # what a file is to hold, or what writes it into the file, once that is open
 PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d{1,9})-\d+\.part", re.DOTALL)  # the number after the dash is the thread's
 LARGEST = 64 * 2**20  # bytes of a config or a vocabulary; those of the largest BERTs have a tenth of it
 
-short = reprlib.Repr()  # what came, for an error: enough of it to be known again, however long or deep it is
-short.maxlist, short.maxdict, short.maxstring, short.maxother = 12, 12, 64, 64  # a tensor's name has up to 57
+
 
 
 def own_file(folder: Path, name: str) -> Path:

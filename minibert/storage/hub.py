@@ -20,7 +20,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import client
-from .client import FULL_COMMIT, CheckpointError, Damaged, GivenUp, HubUnreachable, NoSuchFile, call, not_the_hub, patiently
+from .client import FULL_COMMIT, call, not_the_hub, patiently
+from .errors import CheckpointError, CorruptDownload, HubTimeout, HubUnreachable, NoSuchFile
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -157,12 +158,13 @@ def _try_to_download(repo: str, name: str, revision: str, pin: str, began: float
         path = Path(call(download, repo, revision, name, began + client.seconds_for(size) - monotonic()))
     except NoSuchFile:
         return None
-    except GivenUp:
+    except HubTimeout:
         _free(repo, stated)
         raise
     if damage := call(lambda: damage_of(path, stated), repo, revision):
         _unlink(path)
-        raise Damaged(f"{name} of {repo} arrived damaged: {damage}; run the command again, or check the proxy and HF_ENDPOINT.")
+        remedy = "run the command again, or check the proxy and HF_ENDPOINT"
+        raise CorruptDownload(f"{name} of {repo} arrived damaged: {damage}; {remedy}.")
     return path
 
 

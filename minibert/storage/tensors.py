@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from .client import CheckpointError
-from .files import no_key_twice, open_plain, own_file, read_json, short
+from .errors import CheckpointError
+from .files import no_key_twice, open_plain, own_file, read_json
+from .messages import short
 
 LARGEST_HEADER = 4 * 2**20  # bytes; 1,000 blocks, the most that config.py allows, have one of 2.4 million
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -35,7 +36,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     So the file must not be changed in place while they are in use. Where one is put in its stead by a rename, as
     save_pretrained does, these tensors keep the old one. Where it is cut off, the next use of a page that is gone ends the
-    process with the signal SIGBUS, which no `except` can catch; the command line then says so (see sigbus.py).
+    process with the signal SIGBUS, which no `except` can catch.
 
     Raises CheckpointError, in one sentence, for a file that is not whole, not the folder's own, or names a tensor twice.
     """

@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import own_file, read_json, read_small, short
+from .files import own_file, read_json, read_small
+from .messages import short
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

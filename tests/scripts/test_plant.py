@@ -2,8 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from minibert.learn.course.exercise import course
 from minibert.learn.course.mistakes_in_source import SEEN_IN_HALF
+from minibert.learn.course.registry import course
 
 import plant
 import pytest

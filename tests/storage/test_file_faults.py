@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,6 @@ from minibert.checkpoint import read_tokenizer
 from minibert.config import DistilBertConfig
 from minibert.learn import explain
 from minibert.model import DistilBertForSequenceClassification
-from minibert.sigbus import SENTENCE
 from minibert.storage.files import LARGEST
 from minibert.storage.tensors import LARGEST_HEADER, check_fit, read_tensors
 
@@ -716,45 +714,3 @@ def end_of(script, arguments, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         script.main()
     return caught.value.code
-
-
-@pytest.fixture(scope="module")
-def large():
-    """The files of a model of 13 MB in float32, as it has to be to stay mapped: three thousand pages."""
-    torch.manual_seed(0)
-    config = DistilBertConfig(vocab_size=50, max_position_embeddings=64, n_layers=4, n_heads=4, dim=256, hidden_dim=1024)
-    model = DistilBertForSequenceClassification(config)
-    return {
-        "config.json": json.dumps(config.to_dict("DistilBertForSequenceClassification")).encode(),
-        "model.safetensors": save(model.state_dict()),
-        "vocab.txt": "\n".join(VOCABULARY).encode(),
-        "tokenizer_config.json": b'{"model_max_length": 64}',
-    }
-
-
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is looked up in /proc, which this system lacks")
-@pytest.mark.parametrize(
-    ("before", "after", "kept"),
-    [(0, 3, 0), (0, 3, 0.5), (0, 8, 0.5), (8, 8, 0.5)],
-    ids=["at the first text", "amid a product", "while the weights are packed", "after labels were given out"],
-)
-def test_a_file_that_shrinks_while_it_is_in_use_ends_the_command_in_words(large, tmp_path, before, after, kept):
-    folder = written(large, tmp_path)
-    command = [sys.executable, "-m", "minibert", "classify", "--model", folder, "--json"]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, **pipes, env=os.environ | {"OMP_NUM_THREADS": "2"}) as child:
-        try:
-            until = time.monotonic() + 60
-            while "model.safetensors" not in Path(f"/proc/{child.pid}/maps").read_text() and time.monotonic() < until:
-                time.sleep(0.02)
-            time.sleep(0.5)  # by now it is all loaded, and waits for the first line
-            child.stdin.write(b"word7 word8\n" * before)
-            child.stdin.flush()
-            lines = [child.stdout.readline() for _ in range(before)]
-            os.truncate(folder / "model.safetensors", int(kept * len(large["model.safetensors"])))
-            printed, told = child.communicate(b"word9 word8\n" * after, timeout=60)
-        finally:
-            child.kill()
-    assert child.returncode == 1 and printed == b""
-    assert told == SENTENCE and told.startswith(b"minibert: ") and told.count(b"\n") == 1
-    assert [json.loads(line)["text"] for line in lines] == ["word7 word8"] * before

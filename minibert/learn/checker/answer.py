@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ..course.exercise import Exercise
-from ..stubs.gap import resolve
 from ..stubs.sample_inputs import Case, lab
 from ..stubs.splice import BEHIND, graft
+from ..trace.functions import resolve
 from ..trace.tape import Tape, leaves
 from .by_hand import Guard, forbidden
 from .exceptions import SECONDS, Finding, own_frame, time_limit, trouble

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ..compare.dropout import TOGETHER, same_chance, same_level
 from ..compare.location import axis_names, extent, name_in, place_in_words, shape_in_words
-from ..compare.tolerance import SAME_IN_MODEL, close, differences, place_of
-from ..course.exercise import Course, Exercise
+from ..compare.tolerance import SAME_IN_MODEL, close, differences, digits, place_of
+from ..course.exercise import Exercise
+from ..course.registry import Course
 from ..stubs.gap import GAP
 from ..stubs.sample_inputs import SENTENCES, Case, lab
 from ..stubs.splice import lines_lost
@@ -28,7 +29,7 @@ from . import answer
 from .exceptions import Finding
 from .known_mistakes import Naming
 from .trial import RESULT, Run, alike, axes_of, cases_of, real, same_object, work
-from .wrong_kind import a, contrast, digits, parts_of, quoted, short, which
+from .wrong_kind import a, contrast, parts_of, quoted, short, which
 
 STAGES = (
     "missing", "not written", "does not run", "does not answer", "wrong kind", "changes its argument", "not a number",

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..compare.dropout import same_chance
 from ..compare.tolerance import SAME_IN_MODEL
-from ..course.exercise import Course, Exercise
+from ..course.exercise import Exercise
 from ..course.mistakes_in_source import Mistake
+from ..course.registry import Course
 from ..stubs.handout import fill
 from ..stubs.sample_inputs import Case, Values
 from ..stubs.splice import graft

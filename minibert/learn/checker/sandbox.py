@@ -32,8 +32,9 @@ from typing import Any
 
 import torch
 
-from ...tokenizer import printable
-from ..course.exercise import Exercise, course
+from ...storage.messages import printable
+from ..course.exercise import Exercise
+from ..course.registry import course
 from .check import Report, examine
 from .protocol import ROOM, Remote, serve
 from .trial import cases_of

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from ..compare.dropout import TOGETHER, LikeliestDraw
 from ..compare.location import name_in
 from ..compare.tolerance import close, differences
-from ..course.exercise import Course, Exercise
+from ..course.exercise import Exercise
 from ..course.mistakes_in_source import Mistake
-from ..stubs.gap import Cut, resolve
+from ..course.registry import Course
+from ..stubs.gap import Cut
 from ..stubs.handout import fill
 from ..stubs.sample_inputs import Case, Values, copied, lab, recorded
-from ..stubs.splice import Graft, arguments, graft, grafted
+from ..stubs.splice import Graft, arguments, graft
+from ..trace.functions import replaced, resolve
 from ..trace.shape_comments import Axes
 from ..trace.tape import items, leaves
 
@@ -111,7 +113,7 @@ class Trial:
     def in_model(self) -> AbstractContextManager[None]:
         """While this is open, the model calls it."""
         function = self.function if self.exercise.stub else self.graft.function  # which has to become a method
-        return grafted(self.exercise.target, function, self.graft.helpers)
+        return replaced(self.exercise.target, function, self.graft.helpers)
 
     def _with_helpers(self) -> AbstractContextManager[None]:
         """What its class has besides is needed for a call of its own too."""

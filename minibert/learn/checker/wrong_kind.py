@@ -126,12 +126,6 @@ def contrast(name: str, got: Any, wanted: Any) -> str:
     return f"{quoted(name)} reads … {one[begin:end]} … from character {begin}; wanted … {other[begin:end]} …"
 
 
-def digits(one: float, other: float) -> tuple[str, str]:
-    """Two numbers with as many digits as tell them apart, six at least."""
-    pairs = [(f"{one:.{count}g}", f"{other:.{count}g}") for count in range(6, 18)]
-    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
-
-
 def _lacks(name: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """Which entries are missing or too many: "`x` lacks x['a'], and has x['b'] too many"."""
     lost, more = ([key for key in keys if key not in others] for keys, others in ((theirs, mine), (mine, theirs)))

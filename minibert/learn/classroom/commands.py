@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ...command.exit_status import one_line, tell
-from ...tokenizer import printable
+from ...storage.messages import one_line, print_error, printable
 from ..checker import sandbox
-from ..course.exercise import Course, Exercise, course
+from ..course.exercise import Exercise
+from ..course.registry import Course, course
 from ..listing.columns import COLUMNS, wrapped
 from .grade import grade
 from .validate_course import check_file, real_lines, rehearse
@@ -18,8 +18,7 @@ from .workbook import Workbook, solution_of
 TEMPLATE = '''\
 """Exercises of your own: `minibert exercise list --course FILE` has them behind minibert's."""
 
-from minibert.learn.course.mistakes_in_source import Mistake
-from minibert.learn.course.exercise import Exercise
+from minibert.learn import Exercise, Mistake
 
 EXERCISES = [Exercise(
     "pooled", "minibert.model.DistilBertForSequenceClassification.forward",
@@ -178,7 +177,7 @@ def _noted(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        tell(f"minibert: a remark: {what} is not noted. {one_line(error)}")
+        print_error(f"minibert: a remark: {what} is not noted. {one_line(error)}")
 
 
 def _next(book: Workbook, exercise: Exercise) -> str:

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...command.exit_status import tell
-from ...tokenizer import printable
+from ...storage.messages import print_error, printable
 from ..checker.check import Report
 from ..checker.sandbox import Job, Result, check_all, details
-from ..course.exercise import Course, Exercise
+from ..course.exercise import Exercise
+from ..course.registry import Course
 from .workbook import Workbook
 
 MARKS = {"passed": "+", "missing": ".", "not written": "o"}
@@ -36,7 +36,7 @@ def grade(known: Course, course_file: str | None, hand_ins: Path, as_json: bool,
     others = list(_not_graded(known, hand_ins, {job.file for job in jobs}))
     if not jobs:
         for line in others:
-            tell(line)
+            print_error(line)
         hint = "" if course_file else " For exercises of your own, give --course FILE."
         file = Workbook.file_in(Path("ada"), asked[0] if names else known.find("scaled-scores"))
         raise ValueError(f"{hand_ins} has no folder with {'such' if names else 'an'} exercise's file in it, such as {file}.{hint}")
@@ -53,7 +53,7 @@ def grade(known: Course, course_file: str | None, hand_ins: Path, as_json: bool,
             if not names:
                 print("\nThe columns are the exercises of which anybody handed in a file; --only NAME,NAME says which were asked.")
         for line in others:
-            tell(line)
+            print_error(line)
     return 0
 
 

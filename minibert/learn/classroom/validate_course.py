@@ -14,10 +14,11 @@ from pathlib import Path
 
 from ..checker.sandbox import Job, check_all
 from ..checker.trial import cases_of
-from ..course.exercise import Course, Exercise
+from ..course.exercise import Exercise
 from ..course.mistakes_in_source import Mistake
-from ..stubs.gap import resolve
+from ..course.registry import Course
 from ..stubs.handout import fill, with_gap
+from ..trace.functions import resolve
 
 
 def check_file(known: Course, exercises: Iterable[Exercise], mistakes: Iterable[Mistake]) -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..stubs.splice import grafted
+from ..trace.functions import replaced
 from .tolerance import SAME_IN_MODEL
 
 TOGETHER = "all results together"
@@ -41,7 +41,7 @@ class LikeliestDraw(TorchFunctionMode):
         self._open = ExitStack()
 
     def __enter__(self) -> "LikeliestDraw":
-        self._open.enter_context(grafted("torch.nn.functional.dropout", self.dropout))  # PyTorch's own functions look it up there
+        self._open.enter_context(replaced("torch.nn.functional.dropout", self.dropout))  # PyTorch's own functions look it up there
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 

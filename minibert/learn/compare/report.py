@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..checker.wrong_kind import digits
 from .divergence import GRADIENT, TIMES_THE_ROUNDING, TRAINING, Comparison, Stage
 from .location import place_in_words
+from .tolerance import digits
 from .training import Dropped, Training
 
 VERDICTS = {

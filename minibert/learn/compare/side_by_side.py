@@ -5,7 +5,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from ...config import DistilBertConfig
-from ..listing.explanation import Beside, Explanation, Shown, parts_of
+from ..listing.data import Beside, Shown
+from ..listing.explanation import Explanation, parts_of
 from ..trace.shape_comments import Axes
 from .alignment import pair_up
 from .divergence import Comparison

@@ -53,6 +53,12 @@ def kind(tensor: Tensor) -> tuple[Any, ...]:
     return "float" if tensor.is_floating_point() else tensor.dtype == torch.bool, tuple(shape)
 
 
+def digits(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with as many digits as tell them apart, six at least."""
+    pairs = [(f"{one:.{count}g}", f"{other:.{count}g}") for count in range(6, 18)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
+
+
 def weights_apart(ours: nn.Module, theirs: nn.Module) -> dict[str, float]:
     """Which of the reference's weights are others here, and by how much at most: the largest first.
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .explanation import Explanation, Shown
+from .data import ExplanationData, Shown, first_to_differ
 
 SMALL = 1024
 MASKED = 1e30  # further from 0 there is no score, only the number that hides padding
@@ -34,7 +34,7 @@ class Store:
     size, growing     bytes of the data in the page, and how many of them depend on `columns`
     """
 
-    def __init__(self, explanation: Explanation, tokens: int, columns: int, before: "Store | None" = None):
+    def __init__(self, explanation: ExplanationData, tokens: int, columns: int, before: "Store | None" = None):
         self.tokens, self.columns, self.length = tokens, columns, len(explanation.tokens)
         self.number: dict[int, int] = {}
         self.tensors: list[dict[str, Any]] = []
@@ -145,12 +145,6 @@ def _without_single(axes: tuple[str, ...], tensor: Tensor) -> tuple[list[str], T
     names = [name for axis, name in enumerate(names) if axis not in gone]
     tensor = tensor.cpu().float().squeeze(gone)
     return (names, tensor) if tensor.dim() < 4 else (["", *names[-2:]], tensor.flatten(0, -3))
-
-
-def first_to_differ(explanation: Explanation) -> Shown | None:
-    when = {id(record): number for number, record in enumerate(explanation.records)}
-    differs = [one for part in explanation.parts for one in part.shown if one.beside is not None and not one.beside.agrees]
-    return min(differs, key=lambda one: when[id(one.record)], default=None)
 
 
 def _left(kept: int, size: int, axis: str) -> str:

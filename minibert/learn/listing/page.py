@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from ...tokenizer import printable
-from .explanation import Explanation, Shown
-from .matrices import Store, first_to_differ
+from ...storage.messages import printable
+from .data import ExplanationData, Shown, first_to_differ
+from .matrices import Store
 from .rows import part_rows, visible
 
 LIMIT = 1_200_000  # bytes of the whole page
@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parent
 POLICY = "default-src 'none'; script-src '{}'; style-src '{}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def page(explanation: Explanation) -> str:
+def page(explanation: ExplanationData) -> str:
     """The explanation as HTML of at most LIMIT bytes, with as many of its numbers as that can hold."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # many small tensors: on a busy machine, threads that wait for each other took ten times as long
@@ -37,7 +37,7 @@ def page(explanation: Explanation) -> str:
         torch.set_num_threads(threads)
 
 
-def _fitted(explanation: Explanation) -> str:
+def _fitted(explanation: ExplanationData) -> str:
     store, columns = None, 8.0 * WORTH
     for tokens in TOKENS:
         store = Store(explanation, tokens, int(columns), store)
@@ -61,7 +61,7 @@ def _fitted(explanation: Explanation) -> str:
     return text
 
 
-def _document(explanation: Explanation, store: Store) -> str:
+def _document(explanation: ExplanationData, store: Store) -> str:
     style = (FOLDER / "page.css").read_text(encoding="utf-8")
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     policy = POLICY.format(*("sha256-" + base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (script, style)))
@@ -134,7 +134,7 @@ def _step(number: int, name: str, content: str) -> str:
     return f'<section aria-labelledby="step{number}">\n{heading}\n{content}\n</section>\n'
 
 
-def _summary(explanation: Explanation) -> str:
+def _summary(explanation: ExplanationData) -> str:
     label, _, probability = max(explanation.labels, key=lambda one: one[2])
     text = explanation.text[:CHARACTERS]
     said = f"""<p class="sentence"><q><bdi>{visible(text)}</bdi></q></p>
@@ -151,7 +151,7 @@ def _summary(explanation: Explanation) -> str:
 <a id="to-first" href="#first" data-block="{first.turn or 0}">{where}</a>.</p>"""
 
 
-def _notes(explanation: Explanation, store: Store) -> Iterator[str]:
+def _notes(explanation: ExplanationData, store: Store) -> Iterator[str]:
     if len(explanation.text) > CHARACTERS:
         yield f"Of the text, the first {CHARACTERS} of {len(explanation.text)} characters are printed."
     if explanation.left_out:
@@ -165,7 +165,7 @@ def _notes(explanation: Explanation, store: Store) -> Iterator[str]:
         yield f"To stay below 1.2 MB, the page holds a part of wide matrices alone: {', '.join(store.cut)}."
 
 
-def _chooser(explanation: Explanation) -> str:
+def _chooser(explanation: ExplanationData) -> str:
     radios = "".join(
         f'<label><input type="radio" name="block" value="{block}"{" checked" * (block == 0)}><span>{block}</span></label>'
         for block in range(explanation.n_blocks)
@@ -173,13 +173,13 @@ def _chooser(explanation: Explanation) -> str:
     return f'<fieldset id="blocks" hidden><legend>Block</legend>{radios}</fieldset>'
 
 
-def _text(explanation: Explanation) -> str:
+def _text(explanation: ExplanationData) -> str:
     return f"""<p>A text comes in as {len(explanation.text)} characters. The model knows no characters, so the tokenizer cuts it
 into pieces of its vocabulary.</p>
 <p class="sentence"><bdi>{visible(explanation.text[:CHARACTERS])}</bdi></p>"""
 
 
-def _tokens(explanation: Explanation, store: Store) -> str:
+def _tokens(explanation: ExplanationData, store: Store) -> str:
     pieces = "".join(
         f'<li><bdi class="piece">{visible(token)}</bdi> <span class="id">{number}</span></li>'
         for token, number in explanation.tokens[: store.tokens]
@@ -193,7 +193,7 @@ are all that the model is told.</p>
 <ol class="tokens" start="0">{pieces}</ol>{rest}"""
 
 
-def _attention(explanation: Explanation) -> list[Shown]:
+def _attention(explanation: ExplanationData) -> list[Shown]:
     """Each block's attention map, as the class that computes it hands it on."""
     for part in explanation.parts:
         last = {
@@ -205,7 +205,7 @@ def _attention(explanation: Explanation) -> list[Shown]:
     return []
 
 
-def _attention_table(maps: list[Shown], explanation: Explanation, store: Store) -> str:
+def _attention_table(maps: list[Shown], explanation: ExplanationData, store: Store) -> str:
     number = store.number[id(maps[0])]
     weights, full = store.kept[number][0], store.tensors[number]["full"]
     tokens = [f"<bdi>{visible(token)}</bdi>" for token, _ in explanation.tokens[: store.tokens]]
@@ -228,7 +228,7 @@ explanation of the answer: they say what was mixed, not what decided.</p>
 <thead><tr><td></td>{top}</tr></thead><tbody>{rows}</tbody></table></div>"""
 
 
-def _answer(explanation: Explanation) -> str:
+def _answer(explanation: ExplanationData) -> str:
     best = max(one[2] for one in explanation.labels)
     rows = "".join(
         f'<tr{" class=best" * (p == best)}><th scope="row"><bdi>{visible(label)}</bdi></th><td>{logit:.4f}</td><td>{p:.4f}</td>'

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...tokenizer import printable
+from ...storage.messages import printable
 from ..trace.source import Source
-from .explanation import Explanation, Part, Shown
+from .data import ExplanationData, Part, Shown
 from .matrices import Store, thumbnail
 
 COLOURS = {tokenize.STRING: "s", tokenize.COMMENT: "c", tokenize.NUMBER: "m"}
@@ -21,7 +21,7 @@ def visible(text: str) -> str:
     return html.escape(printable(text))
 
 
-def part_rows(part: Part, explanation: Explanation, store: Store) -> str:
+def part_rows(part: Part, explanation: ExplanationData, store: Store) -> str:
     """What the class is for, where it stands, and its lines."""
     said = []
     if (definition := part.source.definition(part.name)) and definition.docstring:

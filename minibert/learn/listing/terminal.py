@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...tokenizer import printable
+from ...storage.messages import printable
 from ..trace.shape_comments import SHAPE_COMMENT
 from .columns import COLUMNS, cells, knows, shortened, wrapped
-from .explanation import Explanation, Part, Shown
+from .data import ExplanationData, Part, Shown
 
 CHARACTERS = 400  # of the text
 TOKENS = 40
@@ -28,7 +28,7 @@ DRAWN = ("▁▂▃▅▇", "─", "│", "…")  # bars from low to high, rule 
 TYPED = (".:+*#", "-", "|", "~")  # the same where the encoding has no more than ASCII
 
 
-def text(explanation: Explanation, block: int = 0, encoding: str = "utf-8") -> str:
+def text(explanation: ExplanationData, block: int = 0, encoding: str = "utf-8") -> str:
     """The whole listing, with the tensors of one block.
 
     block     counted from 0, as in the checkpoint's names
@@ -42,7 +42,7 @@ def text(explanation: Explanation, block: int = 0, encoding: str = "utf-8") -> s
 
 
 class _Listing:
-    def __init__(self, explanation: Explanation, block: int, encoding: str):
+    def __init__(self, explanation: ExplanationData, block: int, encoding: str):
         self.explanation = explanation
         self.block = block
         self.encoding = encoding

@@ -10,14 +10,14 @@ The source is parsed, never changed, and nothing in it knows of exercises.
 """
 
 import ast
-import importlib
 import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from ..trace.functions import resolve
 from ..trace.shape_comments import Axes
 from ..trace.source import Source, Statement
 
@@ -149,23 +149,6 @@ class Cut:
         source = Source.of(inspect.getsourcefile(self.module) or "")
         found = [source.statement_at(node.lineno) for node in nodes(statements, ast.stmt)]
         return [statement for statement in dict.fromkeys(found) if statement.axes]
-
-
-def resolve(target: str) -> tuple[ModuleType, Any, str]:
-    """A target's module, the class or module that holds it, and its name there. Raises LookupError in one sentence."""
-    parts = target.split(".")
-    for length in range(len(parts) - 1, 0, -1):
-        try:
-            module = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        owner: Any = module
-        for name in parts[length:-1]:
-            owner = getattr(owner, name, None)
-        if not hasattr(owner, parts[-1]):
-            raise LookupError(f"{module.__name__} has no {'.'.join(parts[length:])}; wanted the target of an exercise.")
-        return module, owner, parts[-1]
-    raise LookupError(f"there is no {target}; wanted the target of an exercise, such as minibert.model.FeedForward.forward.")
 
 
 def function_in(tree: ast.Module, qualname: str) -> ast.FunctionDef | None:

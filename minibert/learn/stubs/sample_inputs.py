@@ -18,8 +18,8 @@ from ...checkpoint import bundled, read_model, read_tokenizer
 from ...config import DistilBertConfig
 from ...model import DistilBertForSequenceClassification
 from ...tokenizer import DistilBertTokenizer
-from .gap import Cut, resolve
-from .splice import grafted
+from ..trace.functions import replaced, resolve
+from .gap import Cut
 
 MODEL = "mini-sst2"
 SENTENCES = (  # the lab's two and a longer one, so that both of them are padded
@@ -159,7 +159,7 @@ def recorded(cut: Cut) -> Iterator[Case]:
 
     for batch in (lab().padded, lab().single, *lab().small):
         paths = {id(module): path for path, module in batch.model.named_modules()}
-        with torch.no_grad(), grafted(cut.target, recorder):
+        with torch.no_grad(), replaced(cut.target, recorder):
             lab().classify(batch)
         for args, kwargs in calls:
             yield Case(args, kwargs, place=paths.get(id(args[0]), ""), batch=batch)

@@ -8,11 +8,10 @@ The real lines and those of a known mistake are grafted in the same way, from a 
 import ast
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .gap import GAP, Cut, function_in, nodes, resolve, stored, without_docstring
+from .gap import GAP, Cut, function_in, nodes, stored, without_docstring
 
 MADE = "_minibert_made"  # the name under which a grafted function hands out its variables
 BEHIND = 1_000_000  # is added to the line numbers of what comes after the gap: nobody takes them for the student's lines
@@ -151,22 +150,6 @@ def _own(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
             yield from _own(ast.iter_child_nodes(node))
-
-
-@contextmanager
-def grafted(target: str, function: Callable[..., Any], helpers: dict[str, Any] | None = None) -> Iterator[None]:
-    """While this is open, a function stands in its target's place, and its helpers beside it."""
-    _, owner, name = resolve(target)
-    before = getattr(owner, name)
-    setattr(owner, name, function)
-    for key, value in (helpers or {}).items():
-        setattr(owner, key, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-        for key in helpers or {}:
-            delattr(owner, key)
 
 
 def arguments(function: ast.FunctionDef) -> list[str]:

@@ -10,7 +10,8 @@ from minibert.learn.checker import trial
 from minibert.learn.checker.check import STAGES, examine
 from minibert.learn.checker.trial import cases_of
 from minibert.learn.checker.wrong_kind import contrast
-from minibert.learn.course.exercise import Exercise, course
+from minibert.learn.course.exercise import Exercise
+from minibert.learn.course.registry import course
 from minibert.learn.stubs.handout import fill
 from minibert.learn.stubs.sample_inputs import SENTENCES, Case, lab
 

@@ -12,7 +12,7 @@ from minibert.learn.checker.check import STAGES
 from minibert.learn.checker.exceptions import Finding
 from minibert.learn.checker.protocol import ROOM, Channel, Remote
 from minibert.learn.checker.trial import Run
-from minibert.learn.course.exercise import course
+from minibert.learn.course.registry import course
 from minibert.learn.trace.tape import leaves
 
 import pytest

@@ -11,7 +11,7 @@ from pathlib import Path
 from minibert.learn.checker import sandbox
 from minibert.learn.checker.check import STAGES, examine
 from minibert.learn.checker.sandbox import Job, check, check_all
-from minibert.learn.course.exercise import course
+from minibert.learn.course.registry import course
 from minibert.learn.stubs.handout import fill
 
 import pytest

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from minibert.command.cli import main
 from minibert.learn.checker.check import Report
 from minibert.learn.classroom.grade import _print
-from minibert.learn.course.exercise import course
+from minibert.learn.course.registry import course
 from minibert.learn.stubs.handout import fill
 
 import pytest
@@ -248,7 +248,7 @@ def test_notes_that_are_damaged_are_named_and_nothing_is_lost(exercise):
 
 def snippet() -> str:
     text = GUIDE.read_text(encoding="utf-8")
-    [found] = re.findall(r"```python\n(from minibert.learn.course.mistakes_in_source.*?)```", text, re.DOTALL)
+    [found] = re.findall(r"```python\n(from minibert.learn import Exercise, Mistake.*?)```", text, re.DOTALL)
     return found
 
 

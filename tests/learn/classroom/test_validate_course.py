@@ -1,8 +1,9 @@
 """What an instructor got wrong in an exercise or a mistake is told in one sentence, before a student meets it."""
 
 from minibert.learn.classroom.validate_course import check_file
-from minibert.learn.course.exercise import Course, Exercise, course
+from minibert.learn.course.exercise import Exercise
 from minibert.learn.course.mistakes_in_source import Mistake
+from minibert.learn.course.registry import Course, course
 from minibert.learn.stubs.sample_inputs import Case
 
 import pytest

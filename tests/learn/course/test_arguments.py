@@ -10,11 +10,12 @@ import textwrap
 
 from minibert.learn.checker.check import examine
 from minibert.learn.checker.trial import Trial, cases_of
-from minibert.learn.course.exercise import Course, course
-from minibert.learn.stubs.gap import function_in, nodes, resolve
+from minibert.learn.course.registry import Course, course
+from minibert.learn.stubs.gap import function_in, nodes
 from minibert.learn.stubs.handout import fill
 from minibert.learn.stubs.sample_inputs import copied, lab
 from minibert.learn.stubs.splice import arguments, graft
+from minibert.learn.trace.functions import resolve
 
 import pytest
 from other_solutions import SOLUTIONS

@@ -14,7 +14,8 @@ from minibert.learn.checker.by_hand import forbidden
 from minibert.learn.checker.check import examine
 from minibert.learn.classroom.workbook import Workbook
 from minibert.learn.course import puzzles
-from minibert.learn.course.exercise import Course, Exercise, course
+from minibert.learn.course.exercise import Exercise
+from minibert.learn.course.registry import Course, course
 from minibert.learn.stubs.gap import GAP
 from minibert.learn.stubs.handout import fill
 from minibert.learn.stubs.sample_inputs import Case

@@ -271,7 +271,7 @@ def test_masked_scores_are_called_so(tiny):
 
 
 def test_a_line_that_ran_more_often_and_a_model_that_differs_say_so(told):
-    from minibert.learn.listing.explanation import Beside
+    from minibert.learn.listing.data import Beside
 
     changed = with_tensor(told, "words", torch.ones(2), times=3, beside=Beside(torch.zeros(2), 1.0, False))
     assert at(changed.listing(), "words = ") == [

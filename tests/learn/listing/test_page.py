@@ -15,11 +15,11 @@ from typing import Any
 import minibert.model
 from minibert.config import DistilBertConfig
 from minibert.learn import Explanation, explain
-from minibert.learn.listing.explanation import Beside, Shown
+from minibert.learn.listing.data import Beside, Shown
 from minibert.learn.listing.page import page
 from minibert.model import DistilBertForSequenceClassification
+from minibert.storage.messages import printable
 from minibert.text_classification import TextClassificationPipeline, pipeline
-from minibert.tokenizer import printable
 
 import pytest
 import torch

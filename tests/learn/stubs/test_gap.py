@@ -5,10 +5,11 @@ import inspect
 
 import minibert.model
 from minibert import DistilBertConfig
-from minibert.learn.course.exercise import course
-from minibert.learn.stubs.gap import GAP, Cut, resolve
+from minibert.learn.course.registry import course
+from minibert.learn.stubs.gap import GAP, Cut
 from minibert.learn.stubs.handout import fill, handout, with_gap
-from minibert.learn.stubs.splice import DoesNotFit, graft, grafted
+from minibert.learn.stubs.splice import DoesNotFit, graft
+from minibert.learn.trace.functions import replaced, resolve
 
 import pytest
 import torch
@@ -121,7 +122,7 @@ def test_while_it_is_grafted_the_class_has_it_and_its_helpers_and_afterwards_not
     answer = graft(cut, text, "mine.py")
     assert list(answer.helpers) == ["twice"]
     module, ones = minibert.model.FeedForward(DistilBertConfig(dim=4, hidden_dim=4, n_heads=1)), torch.ones(1, 1, 4)
-    with pytest.raises(RuntimeError, match="inside"), grafted(cut.target, answer.function, answer.helpers):
+    with pytest.raises(RuntimeError, match="inside"), replaced(cut.target, answer.function, answer.helpers):
         assert module(ones).eq(2).all()
         raise RuntimeError("inside")
     assert minibert.model.FeedForward.forward is real and not hasattr(module, "twice")
