@@ -55,7 +55,7 @@ def read_config(path: Path) -> DistilBertConfig:
     """
     values = read_json(path)
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}; wanted an object with the model's sizes.")
+        raise ValueError(f"{path} holds a {type(values).__name__}; expected an object with the model's sizes.")
     wanted = {"model_type": "bert", "layer_norm_eps": LAYER_NORM_EPS, "position_embedding_type": "absolute", "is_decoder": False}
     for key, value in wanted.items():
         if values.get(key, value if key != "model_type" else None) != value:
@@ -81,7 +81,7 @@ def fold(bert: dict[str, Tensor]) -> dict[str, Tensor]:
             module, part = rest.rsplit(".", 1)
             name = f"transformer.layer.{number}.{MODULES.get(module, module)}.{part}"
         if name in tensors:
-            raise ValueError(f"the tensor {name} is there twice, under two names of BERT's; wanted it once.")
+            raise ValueError(f"the tensor {name} is there twice, under two names of BERT's; expected it once.")
         tensors[name] = tensor
     check_tables(tensors)
     first_sentence = tensors.pop("embeddings.token_type_embeddings.weight")[0]      # (dim)
@@ -96,5 +96,5 @@ def check_tables(tensors: dict[str, Tensor]) -> None:
     if len(types) != 2 or types[0] == 0 or types[1:] != positions[1:]:
         raise ValueError(
             f"token_type_embeddings has shape {tuple(types)} and position_embeddings {tuple(positions)}; "
-            "wanted two tables of vectors of one length."
+            "expected two tables of vectors of one length."
         )

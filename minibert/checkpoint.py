@@ -27,7 +27,7 @@ from .config import DistilBertConfig
 from .model import DistilBertForSequenceClassification, DistilBertModel
 from .storage import hub
 from .storage.errors import CheckpointError, HubUnreachable
-from .storage.files import Content, own_file, write_together
+from .storage.files import Content, path_inside, write_together
 from .storage.tensors import (
     FLOATS,
     HEAD,
@@ -44,7 +44,7 @@ from .storage.tensors import (
 from .tokenizer import DistilBertTokenizer
 
 __all__ = ["AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer", "Checkpoint", "CheckpointError",
-           "HubUnreachable", "bundled", "locate", "locate_or_stand_in", "save_pretrained"]  # fmt: skip
+           "HubUnreachable", "bundled", "locate", "locate_or_fallback", "save_pretrained"]  # fmt: skip
 
 DEFAULT = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
 PINNED = {DEFAULT: "714eb0fa89d2f80546fda750413ed43d93601a13"}
@@ -57,7 +57,7 @@ HASHES = {  # commit -> file -> the hash that the Hub states: git's for small fi
     }
 }
 OLD_NAMES = {DEFAULT.split("/")[1]: DEFAULT}  # as courses from before 2024 spell it
-STAND_IN = "mini-sst2"  # the checkpoint that ships
+FALLBACK = "mini-sst2"  # the checkpoint that ships
 
 WEIGHTS = (("config.json",), ("model.safetensors",))
 VOCABULARY = (("vocab.txt", "tokenizer.json"),)
@@ -82,11 +82,11 @@ class Checkpoint:
 class AutoTokenizer:
     @staticmethod
     def from_pretrained(where: str | Path, *, revision: str | None = None) -> DistilBertTokenizer:
-        """The tokenizer of a checkpoint; see locate_or_stand_in for the default checkpoint without a network.
+        """The tokenizer of a checkpoint; see locate_or_fallback for the default checkpoint without a network.
 
         Raises CheckpointError, in one sentence, where it cannot be had.
         """
-        return read_tokenizer(locate_or_stand_in(where, revision, weights=False).folder)
+        return read_tokenizer(locate_or_fallback(where, revision, weights=False).folder)
 
 
 class AutoModel:
@@ -98,9 +98,9 @@ class AutoModel:
 
         dtype  what the model computes in, whatever the file stores. Raises CheckpointError.
 
-        Without a network: see locate_or_stand_in.
+        Without a network: see locate_or_fallback.
         """
-        return read_model(locate_or_stand_in(where, revision, tokenizer=False).folder, DistilBertModel, dtype)
+        return read_model(locate_or_fallback(where, revision, tokenizer=False).folder, DistilBertModel, dtype)
 
 
 class AutoModelForSequenceClassification:
@@ -112,7 +112,7 @@ class AutoModelForSequenceClassification:
         dtype: torch.dtype = torch.float32,
         new_head: Sequence[str] | None = None,
     ) -> DistilBertForSequenceClassification:
-        """The classifier, in evaluation mode, every parameter from the file. Without a network: see locate_or_stand_in.
+        """The classifier, in evaluation mode, every parameter from the file. Without a network: see locate_or_fallback.
 
         dtype     what the model computes in, whatever the file stores
         new_head  names of labels, to start training from a base model: the head is drawn anew from
@@ -121,7 +121,7 @@ class AutoModelForSequenceClassification:
         The file is mapped: put another in its place by a rename, as save_pretrained does, never change it while the model lives
         (see read_tensors). Raises CheckpointError, in one sentence that names the tensor, where file and model do not fit.
         """
-        folder = locate_or_stand_in(where, revision, tokenizer=False).folder
+        folder = locate_or_fallback(where, revision, tokenizer=False).folder
         return read_model(folder, DistilBertForSequenceClassification, dtype, new_head)
 
 
@@ -144,24 +144,24 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
     Raises CheckpointError; HubUnreachable, a kind of it, where only the network is in the way; TypeError for what is no name.
     """
     if not isinstance(where, (str, Path)):
-        raise TypeError(f"the checkpoint is {where!r}; wanted a folder, a Hub id or the name of one that ships.")
+        raise TypeError(f"the checkpoint is {where!r}; expected a folder, a Hub id or the name of one that ships.")
     if revision is not None and not isinstance(revision, str):
-        raise TypeError(f"revision is {revision!r}; wanted the name of a branch, a tag or a commit.")
+        raise TypeError(f"revision is {revision!r}; expected the name of a branch, a tag or a commit.")
     name = str(where)
     if not name:
-        raise CheckpointError("the checkpoint's name is empty; wanted a folder, a Hub id or the name of one that ships.")
+        raise CheckpointError("the checkpoint's name is empty; expected a folder, a Hub id or the name of one that ships.")
     shipped = bundled()
     folder = shipped.get(name) or Path(os.path.expanduser(where))
     try:
         is_folder = folder.is_dir()
     except OSError as error:
-        raise CheckpointError(f"{name} cannot be looked at ({error.strerror}); wanted a folder that you may read.") from error
+        raise CheckpointError(f"{name} cannot be looked at ({error.strerror}); expected a folder that you may read.") from error
     if name in shipped or is_folder:
         if revision is not None:
             raise CheckpointError(f"{name} is a folder, and revision={revision!r} is for the Hub; leave it out.")
         return Checkpoint(folder, name)
     if isinstance(where, Path) or name.startswith((".", "~", os.sep)) or name.count("/") > 1:
-        raise CheckpointError(f"there is no folder {name}; wanted a folder, a Hub id or one of: {', '.join(shipped)}.")
+        raise CheckpointError(f"there is no folder {name}; expected a folder, a Hub id or one of: {', '.join(shipped)}.")
     repo = OLD_NAMES.get(name, name)
     revision = revision or PINNED.get(repo, "main")
     required = (WEIGHTS if weights else ()) + (VOCABULARY if tokenizer else ())
@@ -172,7 +172,7 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
     return Checkpoint(folder, f"{repo}@{folder.name[:7]}")
 
 
-def locate_or_stand_in(
+def locate_or_fallback(
     where: str | Path = DEFAULT, revision: str | None = None, *, weights: bool = True, tokenizer: bool = True
 ) -> Checkpoint:
     """As locate; but where the default checkpoint cannot be reached, mini-sst2 stands in for it, with one warning a process.
@@ -185,7 +185,7 @@ def locate_or_stand_in(
     if OLD_NAMES.get(name, name) != DEFAULT or isinstance(where, Path) or os.path.isdir(name):
         return locate(where, revision, weights=weights, tokenizer=tokenizer)
     settled = _settled.get(DEFAULT)
-    if revision is None and settled and settled.name == STAND_IN:
+    if revision is None and settled and settled.name == FALLBACK:
         return settled
     whole = (*(group[0] for group in WEIGHTS + VOCABULARY), *TOKENIZER_SETTINGS)
     reason = None if settled or revision is not None else hub.unreachable(DEFAULT, whole, PINNED[DEFAULT])
@@ -193,20 +193,20 @@ def locate_or_stand_in(
         try:
             found = locate(where, revision, weights=weights, tokenizer=tokenizer)
             settled = _settled.setdefault(DEFAULT, found)  # in one step: another thread may have been first
-            return found if revision is not None or settled.name != STAND_IN else settled
+            return found if revision is not None or settled.name != FALLBACK else settled
         except HubUnreachable as error:
             if settled or revision is not None:
                 raise
             reason = error
-    stand_in = locate(STAND_IN)
-    settled = _settled.setdefault(DEFAULT, stand_in)
-    if settled is stand_in:
+    fallback = locate(FALLBACK)
+    settled = _settled.setdefault(DEFAULT, fallback)
+    if settled is fallback:
         warnings.warn(
-            f"{reason} This is no error: {STAND_IN}, which ships with minibert, answers instead. It is a smaller model, so its "
+            f"{reason} This is no error: {FALLBACK}, which ships with minibert, answers instead. It is a smaller model, so its "
             "numbers are not those that a course prints.",
             stacklevel=3,
         )
-    elif settled.name != STAND_IN:
+    elif settled.name != FALLBACK:
         raise reason
     return settled
 
@@ -224,9 +224,9 @@ def read_model(
 ) -> Model:
     """The model in a folder, filled strictly; see AutoModelForSequenceClassification. Raises CheckpointError."""
     if dtype not in FLOATS:
-        raise ValueError(f"dtype is {dtype!r}; wanted torch.float32 or another floating-point dtype of torch.")
+        raise ValueError(f"dtype is {dtype!r}; expected torch.float32 or another floating-point dtype of torch.")
     if isinstance(new_head, str):
-        raise TypeError(f"new_head is {new_head!r}; wanted a list with the name of each label.")
+        raise TypeError(f"new_head is {new_head!r}; expected a list with the name of each label.")
     try:
         path = weights_of(folder)
         if not path.exists() and (pickles := sorted(folder.glob("*.bin"))):
@@ -234,11 +234,11 @@ def read_model(
                 f"{folder} has {pickles[0].name} but no model.safetensors; minibert reads no pickles. "
                 "Load it with transformers where you trust it, and save it again."
             )
-        config = DistilBertConfig.from_json(own_file(folder, "config.json"))
+        config = DistilBertConfig.from_json(path_inside(folder, "config.json"))
         if new_head is not None:
             config = replace(config, id2label=dict(enumerate(new_head)))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} has no config.json; wanted a checkpoint's folder.") from error
+        raise CheckpointError(f"{folder} has no config.json; expected a checkpoint's folder.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
 
@@ -248,7 +248,7 @@ def read_model(
     names = {name: _name_in(kind, name) for name in tensors if name not in aside}
     if len(set(names.values())) < len(names):
         [(twice, _)] = Counter(names.values()).most_common(1)
-        raise CheckpointError(f"{path} has {shown(twice)} twice, with and without the prefix distilbert.; wanted it once.")
+        raise CheckpointError(f"{path} has {shown(twice)} twice, with and without the prefix distilbert.; expected it once.")
     tensors = {names[name]: tensors[name] for name in names}
 
     with _SkipInitialisation():

@@ -73,22 +73,22 @@ class DistilBertConfig:
                 raise ValueError(f"config: {name} is {short.repr(rate)}; a dropout is a probability from 0 up to, not at, 1.")
         if type(self.initializer_range) not in (int, float) or not 0 < self.initializer_range < 1:
             given = short.repr(self.initializer_range)
-            raise ValueError(f"config: initializer_range is {given}; wanted a number between 0 and 1.")
+            raise ValueError(f"config: initializer_range is {given}; expected a number between 0 and 1.")
         if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
-                f"config: pad_token_id is {short.repr(self.pad_token_id)}; wanted an id of the vocabulary, "
+                f"config: pad_token_id is {short.repr(self.pad_token_id)}; expected an id of the vocabulary, "
                 f"from 0 to {self.vocab_size - 1}."
             )
         if not isinstance(self.id2label, dict) or not all(type(key) is int for key in self.id2label):
-            raise ValueError(f"config: id2label is {short.repr(self.id2label)}; wanted {LABELS_EXAMPLE}.")
+            raise ValueError(f"config: id2label is {short.repr(self.id2label)}; expected {LABELS_EXAMPLE}.")
         if not self.id2label or sorted(self.id2label) != list(range(len(self.id2label))):
             keys = short.repr(list(self.id2label))
-            raise ValueError(f"config: id2label has the keys {keys}; wanted 0, 1, 2 and so on without a gap.")
+            raise ValueError(f"config: id2label has the keys {keys}; expected 0, 1, 2 and so on without a gap.")
         names = list(self.id2label.values())
         if not all(type(name) is str for name in names) or len(set(names)) < len(names):
-            raise ValueError(f"config: id2label names the classes {short.repr(names)}; wanted a different string for each.")
+            raise ValueError(f"config: id2label names the classes {short.repr(names)}; expected a different string for each.")
         if not all(name.isprintable() for name in names):  # a line end, or a code that a terminal obeys
-            raise ValueError(f"config: id2label names the classes {short.repr(names)}; wanted names that can be printed.")
+            raise ValueError(f"config: id2label names the classes {short.repr(names)}; expected names that can be printed.")
         if self.parameter_count > MAX_PARAMETERS:
             raise ValueError(
                 f"config: these sizes make {self.parameter_count:,} parameters; minibert builds at most {MAX_PARAMETERS:,}."
@@ -129,7 +129,7 @@ class DistilBertConfig:
     def from_dict(cls, values: Any) -> "DistilBertConfig":
         """The same from the parsed JSON."""
         if not isinstance(values, dict):
-            raise ValueError(f"config is a {type(values).__name__}; wanted an object with the model's sizes.")
+            raise ValueError(f"config is a {type(values).__name__}; expected an object with the model's sizes.")
         kind = values.get("model_type")
         if kind != "distilbert":
             hint = "; scripts/import_bert.py turns a BERT into a DistilBERT" if kind == "bert" else ""
@@ -150,14 +150,14 @@ class DistilBertConfig:
                 settings[name] = next(iter(given.values()))
         if isinstance(labels := settings.get("id2label"), dict):  # JSON has no numbers for keys
             if not all(LABEL_NUMBER.fullmatch(str(key)) for key in labels):
-                raise ValueError(f"config: id2label is {short.repr(labels)}; wanted {LABELS_EXAMPLE}.")
+                raise ValueError(f"config: id2label is {short.repr(labels)}; expected {LABELS_EXAMPLE}.")
             settings["id2label"] = {int(key): name for key, name in labels.items()}
             numbers = values.get("label2id")  # which other programs read; names that only it has are left over from a default
             for number, name in settings["id2label"].items():
                 if isinstance(numbers, dict) and isinstance(name, str) and numbers.get(name, number) != number:
                     raise ValueError(
                         f"config: id2label gives {short.repr(name)} the number {number} and label2id {short.repr(numbers[name])}; "
-                        "wanted one of them."
+                        "expected one of them."
                     )
         return cls(**settings)
 

@@ -80,12 +80,12 @@ def fast(
 
     The result has the same modules and parameter names, and no gradients. Attention maps come out where model.py's own
     attention ran, below 128 tokens on a CPU, and are None elsewhere; its base model's last_hidden_state holds [CLS] alone
-    unless hidden states are asked for. Where the processor or this PyTorch cannot pack (see why_not), a warning says so and
-    the Linear layers stay PyTorch's. Raises TypeError or ValueError for a model or a dtype that it cannot take, CheckpointError
+    unless hidden states are asked for. If the processor or this PyTorch cannot pack (see unsupported_reason), a warning says so
+    and the Linear layers stay PyTorch's. Raises TypeError or ValueError for a model or a dtype that it cannot take, CheckpointError
     for attention weights that are no numbers.
     """
     if not isinstance(model, DistilBertForSequenceClassification):
-        raise TypeError(f"model is a {type(model).__name__}; wanted a loaded DistilBertForSequenceClassification.")
+        raise TypeError(f"model is a {type(model).__name__}; expected a loaded DistilBertForSequenceClassification.")
     if any(map(hooked, model.modules())):
         raise ValueError("the model has forward hooks, or a forward of another's, which would not run here; remove them.")
     if any(parameter.is_inference() for parameter in model.parameters()):
@@ -96,13 +96,13 @@ def fast(
     on_cpu = weight.device.type == "cpu"
     dtypes = (torch.float32, torch.bfloat16) if on_cpu else (torch.float32, torch.bfloat16, torch.float16)
     if dtype not in dtypes:
-        raise ValueError(f"dtype is {dtype!r}; on {weight.device.type}, wanted one of {', '.join(map(str, dtypes))}.")
+        raise ValueError(f"dtype is {dtype!r}; on {weight.device.type}, expected one of {', '.join(map(str, dtypes))}.")
     if compile and on_cpu:
         raise ValueError("compile=True is for a GPU: on a CPU torch.compile cannot see into packed weights; leave it out.")
-    reason = why_not(dtype) if on_cpu else None
+    reason = unsupported_reason(dtype) if on_cpu else None
     if reason and dtype != torch.float32:
         warnings.warn(f"no {dtype} here: {reason}. The model computes in float32.", stacklevel=2)
-        dtype, reason = torch.float32, why_not()
+        dtype, reason = torch.float32, unsupported_reason()
     if reason:
         warnings.warn(f"no faster products here: {reason}. The Linear layers stay PyTorch's.", stacklevel=2)
 
@@ -167,7 +167,7 @@ _fused_steps = 0  # of any optimizer: PyTorch does not count what a fused one ch
 register_optimizer_step_post_hook(_count_a_fused_step)
 
 
-def why_not(dtype: torch.dtype = torch.float32) -> str | None:
+def unsupported_reason(dtype: torch.dtype = torch.float32) -> str | None:
     """None where products of this dtype can be packed on this CPU; else the reason, in words.
 
     The operators are those that PyTorch's own compiler emits for frozen weights. They are not in its documentation, so they

@@ -293,7 +293,7 @@ def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: Disti
     _check_integers("input_ids", input_ids, "(batch, tokens)")
     batch, tokens = input_ids.shape
     if batch == 0 or tokens == 0:
-        raise ValueError(f"input_ids has shape {(batch, tokens)}; wanted at least one sentence of at least one token.")
+        raise ValueError(f"input_ids has shape {(batch, tokens)}; expected at least one sentence of at least one token.")
     if tokens > config.max_position_embeddings:
         raise ValueError(
             f"input_ids has {tokens} tokens; this model has {config.max_position_embeddings} positions. "
@@ -303,27 +303,27 @@ def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: Disti
     if attention_mask is not None:
         _check_integers("attention_mask", attention_mask, "(batch, tokens)", torch.uint8, torch.int8, torch.bool)
         if attention_mask.shape != input_ids.shape:
-            raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; wanted {(batch, tokens)} like input_ids.")
+            raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}; expected {(batch, tokens)} like input_ids.")
         _check_range("attention_mask", attention_mask, 2, "Give 1 for a token and 0 for padding.")
         if not attention_mask.any(dim=1).all():
-            raise ValueError("attention_mask hides every token of a sentence; wanted at least one 1 in each row.")
+            raise ValueError("attention_mask hides every token of a sentence; expected at least one 1 in each row.")
 
 
 def check_labels(labels: Tensor, batch: int, config: DistilBertConfig) -> None:
     """The same for the labels that a loss is computed from."""
     _check_integers("labels", labels, "(batch)")
     if len(labels) != batch:
-        raise ValueError(f"labels has {len(labels)} entries; wanted {batch}, one class for each sentence.")
+        raise ValueError(f"labels has {len(labels)} entries; expected {batch}, one class for each sentence.")
     _check_range("labels", labels[labels != -100], config.num_labels, "See id2label in the model's config.")
 
 
 def _check_integers(name: str, tensor: Tensor, axes: str, *also: torch.dtype) -> None:
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}; wanted a tensor of integers with the axes {axes}.")
+        raise TypeError(f"{name} is a {type(tensor).__name__}; expected a tensor of integers with the axes {axes}.")
     if tensor.dtype not in (torch.int64, torch.int32, *also):
-        raise TypeError(f"{name} has dtype {tensor.dtype}; wanted integers, such as torch.int64.")
+        raise TypeError(f"{name} has dtype {tensor.dtype}; expected integers, such as torch.int64.")
     if tensor.dim() != axes.count(",") + 1:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; wanted the axes {axes}.")
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected the axes {axes}.")
 
 
 def _check_range(name: str, tensor: Tensor, size: int, remedy: str) -> None:

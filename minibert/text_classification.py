@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from .checkpoint import DEFAULT, STAND_IN, CheckpointError, locate_or_stand_in, read_model, read_tokenizer
+from .checkpoint import DEFAULT, FALLBACK, CheckpointError, locate_or_fallback, read_model, read_tokenizer
 from .fast import fast as make_fast
-from .fast import state_of, why_not
+from .fast import state_of, unsupported_reason
 from .long_text import PIECE
 from .model import DistilBertForSequenceClassification
 from .storage.vocabulary import check_vectors
@@ -79,7 +79,7 @@ def pipeline(
     if task not in TASKS:
         raise ValueError(f"task is {task!r}; minibert does {' and '.join(map(repr, TASKS))}.")
     if tokenizer is not None and not isinstance(tokenizer, DistilBertTokenizer):
-        raise TypeError(f"tokenizer is {tokenizer!r}; wanted a loaded one: tokenizer=AutoTokenizer.from_pretrained(…).")
+        raise TypeError(f"tokenizer is {tokenizer!r}; expected a loaded one: tokenizer=AutoTokenizer.from_pretrained(…).")
     target = _device(device)
     if isinstance(model, DistilBertForSequenceClassification):
         if tokenizer is None:
@@ -88,19 +88,19 @@ def pipeline(
             raise ValueError(f"model is a loaded model, and revision={revision!r} is for the Hub; leave one out.")
         name, loaded = type(model).__name__, model
     elif model is None or isinstance(model, (str, Path)):
-        found = locate_or_stand_in(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
+        found = locate_or_fallback(DEFAULT if model is None else model, revision, tokenizer=tokenizer is None)
         name = found.name
         if tokenizer is None:
             tokenizer = read_tokenizer(found.folder)
-        elif name == STAND_IN != model and tokenizer.contents() != read_tokenizer(found.folder).contents():
+        elif name == FALLBACK != model and tokenizer.contents() != read_tokenizer(found.folder).contents():
             raise CheckpointError(
-                f"{STAND_IN} stands in for {model or DEFAULT}, and the tokenizer that you passed is of another checkpoint; "
+                f"{FALLBACK} stands in for {model or DEFAULT}, and the tokenizer that you passed is of another checkpoint; "
                 "leave it out."
             )
         with torch.inference_mode(False):  # under which PyTorch would not count its parameters' changes
             loaded = read_model(found.folder, DistilBertForSequenceClassification)
     else:
-        raise TypeError(f"model is a {type(model).__name__}; wanted a Hub id, a folder or a DistilBertForSequenceClassification.")
+        raise TypeError(f"model is a {type(model).__name__}; expected a Hub id, a folder or a DistilBertForSequenceClassification.")
     if fast is False and dtype != torch.float32:
         raise ValueError(f"fast is False and dtype is {dtype}; without fast, the model computes in float32; leave one out.")
     made = TextClassificationPipeline(loaded.to(target), tokenizer, name=name, batch_size=batch_size, top_k=top_k)
@@ -193,7 +193,7 @@ class TextClassificationPipeline:
             self._given += len(window)
             if self.fast_from is not None and self._given >= self.fast_from:
                 self.fast_from = None
-                self._dtype = torch.float32 if why_not() is None else None
+                self._dtype = torch.float32 if unsupported_reason() is None else None
             lengths = [len(ids) for ids in encoded["input_ids"]]
             scores: dict[int, list[Score]] = {}  # of each text in the window
             for rows in batches(lengths, self.batch_tokens) if size is None else [list(range(len(window)))]:
@@ -304,17 +304,17 @@ def _checked_texts(texts: Any) -> Iterable[Any]:
     """What is to be classified, as something to go through; a dataset that only knows its length and its items becomes that."""
     kind = type(texts).__name__
     if isinstance(texts, (set, frozenset)):
-        raise TypeError(f"texts is a {kind}, which has no order: nobody could tell whose a label is; wanted a list: sorted(texts).")
+        raise TypeError(f"texts is a {kind}, which has no order: nobody knows whose a label is; expected a list: sorted(texts).")
     if isinstance(texts, Mapping):
-        raise TypeError(f"texts is a {kind}, whose keys would be read; wanted a list of str, such as list(texts.values()).")
+        raise TypeError(f"texts is a {kind}, whose keys would be read; expected a list of str, such as list(texts.values()).")
     if hasattr(texts, "columns") or hasattr(texts, "column_names"):
-        raise TypeError(f'texts is a {kind}, a table with columns; wanted the one that holds the texts, such as texts["text"].')
+        raise TypeError(f'texts is a {kind}, a table with columns; expected the one that holds the texts, such as texts["text"].')
     if not isinstance(texts, (bytes, bytearray, memoryview)) and getattr(texts, "shape", None) != ():
         if isinstance(texts, Iterable):
             return texts
         if hasattr(texts, "__getitem__") and _is_sized(texts):
             return (texts[place] for place in range(len(texts)))
-    raise TypeError(f"texts is a {kind}; wanted a str, a list of str or a generator of str.")
+    raise TypeError(f"texts is a {kind}; expected a str, a list of str or a generator of str.")
 
 
 def _is_sized(texts: Any) -> bool:
@@ -326,11 +326,11 @@ def _is_sized(texts: Any) -> bool:
 
 def _checked_batch_size(batch_size: Any) -> int | None:
     if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise ValueError(f"batch_size is {batch_size!r}; wanted a positive number of texts, or None to batch by length.")
+        raise ValueError(f"batch_size is {batch_size!r}; expected a positive number of texts, or None to batch by length.")
     return batch_size
 
 
 def _checked_top_k(top_k: Any) -> TopK:
     if top_k != "best" and top_k is not None and (type(top_k) is not int or top_k < 1):
-        raise ValueError(f'top_k is {top_k!r}; wanted a positive number of labels, None for all, or "best" for the best alone.')
+        raise ValueError(f'top_k is {top_k!r}; expected a positive number of labels, None for all, or "best" for the best alone.')
     return top_k  # type: ignore[no-any-return]

@@ -123,15 +123,15 @@ class DistilBertTokenizer:
         Raises TypeError for what is no text, ValueError for what cannot be encoded as asked.
         """
         if padding not in (True, False, "longest", "max_length"):
-            raise ValueError(f'padding is {padding!r}; wanted True, False, "longest" or "max_length".')
+            raise ValueError(f'padding is {padding!r}; expected True, False, "longest" or "max_length".')
         if truncation not in TRUNCATIONS:
-            raise ValueError(f'truncation is {truncation!r}; wanted True, False, "longest_first", "only_first" or "only_second".')
+            raise ValueError(f'truncation is {truncation!r}; expected True, False, "longest_first", "only_first" or "only_second".')
         if return_tensors not in (None, "pt"):
-            raise ValueError(f'return_tensors is {return_tensors!r}; wanted "pt" or None.')
+            raise ValueError(f'return_tensors is {return_tensors!r}; expected "pt" or None.')
         if max_length is None:
             max_length = self.model_max_length
         elif type(max_length) is not int or max_length < 1:
-            raise ValueError(f"max_length is {max_length!r}; wanted a positive number of tokens.")
+            raise ValueError(f"max_length is {max_length!r}; expected a positive number of tokens.")
         elif not truncation and padding != "max_length":
             raise ValueError(f"max_length={max_length} says nothing on its own; pass truncation=True with it.")
 
@@ -182,7 +182,7 @@ class DistilBertTokenizer:
     def convert_tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
         """Ids of tokens as `tokenize` gives them; a token that the vocabulary lacks has the id of [UNK]."""
         if isinstance(tokens, str):
-            raise TypeError("tokens is a str; wanted a list of tokens, such as tokenize() gives.")
+            raise TypeError("tokens is a str; expected a list of tokens, such as tokenize() gives.")
         return [self.vocab.get(token, self.vocab["[UNK]"]) for token in tokens]
 
     def convert_ids_to_tokens(self, ids: Sequence[int] | torch.Tensor) -> list[str]:
@@ -198,7 +198,7 @@ class DistilBertTokenizer:
         try:
             numbers = [operator.index(index) for index in (ids.tolist() if isinstance(ids, torch.Tensor) else ids)]
         except TypeError as error:
-            raise TypeError(f"ids is no list of whole numbers ({error}); wanted the ids of one sentence.") from error
+            raise TypeError(f"ids is no list of whole numbers ({error}); expected the ids of one sentence.") from error
         for index in numbers:
             if not 0 <= index < self.vocab_size:
                 raise ValueError(f"{index} is no id of this vocabulary; its ids are 0 to {self.vocab_size - 1}.")
@@ -245,22 +245,22 @@ def _pairs_of(text: Any, text_pair: Any) -> Iterator[Pair]:
     """Every accepted form of input as (text, second text or None); everything else is refused by name and place."""
     if isinstance(text, str):
         if text_pair is not None and not isinstance(text_pair, str):
-            raise TypeError(f"text is a str and text_pair a {type(text_pair).__name__}; wanted two of a kind.")
+            raise TypeError(f"text is a str and text_pair a {type(text_pair).__name__}; expected two of a kind.")
         text, text_pair = [text], None if text_pair is None else [text_pair]
     if not isinstance(text, Sequence) or isinstance(text, (bytes, bytearray)):
-        raise TypeError(f"text is a {type(text).__name__}; wanted a str or a list of str.")
+        raise TypeError(f"text is a {type(text).__name__}; expected a str or a list of str.")
     if not text:
-        raise ValueError("text is an empty list; wanted at least one text.")
+        raise ValueError("text is an empty list; expected at least one text.")
     if text_pair is not None:
         if not isinstance(text_pair, Sequence) or isinstance(text_pair, (str, bytes, bytearray)):
-            raise TypeError(f"text is a list and text_pair a {type(text_pair).__name__}; wanted two lists.")
+            raise TypeError(f"text is a list and text_pair a {type(text_pair).__name__}; expected two lists.")
         if len(text) != len(text_pair):
-            raise ValueError(f"text has {len(text)} entries and text_pair {len(text_pair)}; wanted as many.")
+            raise ValueError(f"text has {len(text)} entries and text_pair {len(text_pair)}; expected as many.")
         text = list(zip(text, text_pair, strict=True))
     for number, entry in enumerate(text):
         pair = (entry, None) if isinstance(entry, str) else entry
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(f"text {number} is a {type(entry).__name__}; wanted a str, or a pair of str.")
+            raise TypeError(f"text {number} is a {type(entry).__name__}; expected a str, or a pair of str.")
         check_text(pair[0], f"text {number}")
         if not isinstance(entry, str):
             check_text(pair[1], f"the second text of pair {number}")
@@ -272,10 +272,10 @@ def check_text(text: Any, name: str) -> None:
     if not isinstance(text, str):
         kind = type(text).__name__
         if text is None or kind in ("NAType", "NaTType") or (isinstance(text, float) and text != text):  # pandas' own among them
-            raise TypeError(f'{name} is a {kind}, a missing value ({text}); wanted a str. Leave it out, or put "" in its place.')
+            raise TypeError(f'{name} is a {kind}, a missing value ({text}); expected a str. Leave it out, or put "" in its place.')
         if isinstance(text, (bytes, bytearray, memoryview)):
-            raise TypeError(f'{name} is a {kind}; wanted a str. Decode it, such as with .decode(), or open its file without "b".')
-        raise TypeError(f"{name} is a {kind}; wanted a str.")
+            raise TypeError(f'{name} is a {kind}; expected a str. Decode it, such as with .decode(), or open its file without "b".')
+        raise TypeError(f"{name} is a {kind}; expected a str.")
     if found := LONE_SURROGATE.search(text):
         raise ValueError(
             f"{name} holds the lone surrogate {found[0]!r} at character {found.start()}, which is half a character; "

@@ -14,7 +14,7 @@ of; minibert and transformers compute with it in float32.
 from pathlib import Path
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, save_pretrained
-from minibert.command.exit_status import Parser, end
+from minibert.command.exit_status import Parser, run_and_exit
 from minibert.storage.tensors import check_finite
 from minibert.storage.vocabulary import check_vectors
 
@@ -28,7 +28,7 @@ def run() -> int:
     args = parser.parse_args()
     models = [AutoModelForSequenceClassification.from_pretrained(run, dtype=torch.float64) for run in args.runs]
     if any(model.config != models[0].config for model in models):
-        raise ValueError("the runs differ in config.json; wanted runs of one base model.")
+        raise ValueError("the runs differ in config.json; expected runs of one base model.")
     weights = [model.state_dict() for model in models]
     for run, tensors in zip(args.runs, weights, strict=True):
         check_finite(tensors, run)
@@ -42,7 +42,7 @@ def run() -> int:
 
 
 def main() -> None:
-    end("average", run)
+    run_and_exit("average", run)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from typing import Any
 
 from minibert import AutoTokenizer
 from minibert.checkpoint import DEFAULT, HubUnreachable, locate
-from minibert.command.exit_status import Parser, end
-from minibert.fast import PackedLinear, why_not
+from minibert.command.exit_status import Parser, run_and_exit
+from minibert.fast import PackedLinear, unsupported_reason
 from minibert.text_classification import BATCH_TOKENS, HALF_BATCH_TOKENS, batches
 
 import peers
@@ -91,7 +91,7 @@ def by_tokens(ids: list[list[int]], name: str) -> list[list[int]]:
 def peak_of_products(dtype: torch.dtype) -> float:
     """The most operations a second that a product reaches here, by the best way there is: 1024 rows, 768 to 3072 numbers."""
     layer, x = nn.Linear(768, 3072), torch.randn(1024, 768).to(dtype)
-    if why_not(dtype) is None:
+    if unsupported_reason(dtype) is None:
         weight, bias = PackedLinear(layer, dtype).pack()
 
         def run() -> Tensor:
@@ -355,7 +355,7 @@ def set_up(args: argparse.Namespace, folder: Path) -> Setting:
     model = peers.AutoModelForSequenceClassification.from_pretrained(folder)
     count = sum(parameter.numel() for parameter in model.parameters())
     if args.model is None and count != PARAMETERS:
-        raise ValueError(f"the model has {count:,} parameters; wanted {PARAMETERS:,}.")
+        raise ValueError(f"the model has {count:,} parameters; expected {PARAMETERS:,}.")
     head = {
         "date": str(datetime.date.today()),
         "processor": f"{processor()}, {args.threads} threads",
@@ -364,7 +364,7 @@ def set_up(args: argparse.Namespace, folder: Path) -> Setting:
         "texts": f"{len(texts)}, {sum(map(len, ids)):,} tokens, longest {max(map(len, ids))}; {source}",
         "turns": "one" if args.quick else f"{args.repeats}, of heavy programs {min(args.repeats, timing.HEAVY_TURNS)}",
     }
-    ways = {dtype: why_not(dtype) or "packed oneDNN products" for dtype in (torch.float32, torch.bfloat16)}
+    ways = {dtype: unsupported_reason(dtype) or "packed oneDNN products" for dtype in (torch.float32, torch.bfloat16)}
     head["fast path"] = "; ".join(f"{str(dtype)[6:]}: {way}" for dtype, way in ways.items())
     print("\n".join(f"{name:<11}{value}" for name, value in head.items()), flush=True)
     linears = [m for m in model.distilbert.transformer.modules() if isinstance(m, nn.Linear)]
@@ -392,10 +392,10 @@ def run() -> int:
     args = parser.parse_args()
     try:
         if args.repeats < 1 or args.threads < 1:
-            raise ValueError(f"--repeats is {args.repeats} and --threads {args.threads}; wanted positive numbers.")
+            raise ValueError(f"--repeats is {args.repeats} and --threads {args.threads}; expected positive numbers.")
         for path in filter(None, (args.json, args.picture)):
             if path.is_dir() or not path.absolute().parent.is_dir():
-                raise FileNotFoundError(f"{path} cannot be written; wanted a file in a folder that is there.")
+                raise FileNotFoundError(f"{path} cannot be written; expected a file in a folder that is there.")
         if args.picture:
             import matplotlib  # noqa: F401  if it is absent, that is better known now than in a quarter of an hour
         torch.set_num_threads(args.threads)
@@ -418,7 +418,7 @@ def run() -> int:
 
 
 def main() -> None:
-    end("benchmark", run, failed=2)
+    run_and_exit("benchmark", run, failed=2)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from minibert.checkpoint import Checkpoint, locate, locate_or_stand_in, read_model, read_tokenizer
-from minibert.command.exit_status import Parser, end
+from minibert.checkpoint import Checkpoint, locate, locate_or_fallback, read_model, read_tokenizer
+from minibert.command.exit_status import Parser, run_and_exit
 from minibert.fast import fast
 from minibert.learn.compare.divergence import TIMES_THE_ROUNDING, Stage, compare
 from minibert.learn.compare.location import COUNTED
@@ -130,17 +130,17 @@ def run() -> int:
 
 
 def main() -> None:
-    end("compare", run, failed=2)
+    run_and_exit("compare", run, failed=2)
 
 
 def show(args: argparse.Namespace) -> bool:
     for path in filter(None, (args.json, args.html)):
         if path.is_dir() or not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{path} cannot be written; wanted a file in a folder that is there.")
+            raise FileNotFoundError(f"{path} cannot be written; expected a file in a folder that is there.")
     if args.gradients and args.against == "fast":
         raise ValueError("--gradients and --against fast exclude each other: what is made fast gives no gradients.")
     swaps = parse(args.swap)
-    checkpoint = locate_or_stand_in() if args.model is None else locate(args.model)
+    checkpoint = locate_or_fallback() if args.model is None else locate(args.model)
     ours, tokenizer = read(checkpoint), read_tokenizer(checkpoint.folder)
     check_vectors(tokenizer.vocab, ours.config.vocab_size)
     theirs, their_tokenizer, name = load_reference(args.against, checkpoint)

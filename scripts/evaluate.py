@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minibert import pipeline
-from minibert.command.exit_status import Parser, end
+from minibert.command.exit_status import Parser, run_and_exit
 
 
 def read_glue(path: Path) -> tuple[list[str], list[int]]:
@@ -29,13 +29,13 @@ def read_glue(path: Path) -> tuple[list[str], list[int]]:
         try:
             for row in reader:
                 if not row.get("sentence") or row.get("label") not in ("0", "1"):
-                    raise csv.Error("it has no sentence with a label 0 or 1; wanted the columns sentence and label")
+                    raise csv.Error("it has no sentence with a label 0 or 1; expected the columns sentence and label")
                 sentences.append(row["sentence"].strip())
                 labels.append(int(row["label"]))
         except csv.Error as error:
             raise ValueError(f"line {reader.line_num} of {path} cannot be read: {error}.") from error
     if not sentences:
-        raise ValueError(f"{path} holds no sentences; wanted the columns sentence and label, tab-separated.")
+        raise ValueError(f"{path} holds no sentences; expected the columns sentence and label, tab-separated.")
     return sentences, labels
 
 
@@ -99,7 +99,7 @@ def run() -> int:
 
 
 def main() -> None:
-    end("evaluate", run)
+    run_and_exit("evaluate", run)
 
 
 if __name__ == "__main__":

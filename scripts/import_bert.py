@@ -9,9 +9,9 @@ from pathlib import Path
 
 from minibert.bert import fold, read_config
 from minibert.checkpoint import locate, read_tokenizer, save_pretrained
-from minibert.command.exit_status import Parser, end
+from minibert.command.exit_status import Parser, run_and_exit
 from minibert.model import DistilBertModel
-from minibert.storage.files import own_file
+from minibert.storage.files import path_inside
 from minibert.storage.tensors import FLOATS, check_finite, check_fit, read_weights, weights_of
 from minibert.storage.vocabulary import check_vectors
 
@@ -23,14 +23,14 @@ def run() -> int:
     parser.add_argument("--to", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
     folder = locate(args.where, args.revision).folder
-    model = DistilBertModel(read_config(own_file(folder, "config.json")))
+    model = DistilBertModel(read_config(path_inside(folder, "config.json")))
     weights = weights_of(folder)
     bert = read_weights(weights)
     # Half precision would round the sum; what is no floating-point number is left for check_fit to refuse.
     try:
         tensors = fold({name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in bert.items()})
     except KeyError as error:
-        raise ValueError(f"{args.where} has no tensor {error}; wanted a BERT encoder.") from error
+        raise ValueError(f"{args.where} has no tensor {error}; expected a BERT encoder.") from error
     check_fit(model, tensors, weights)
     check_finite(tensors, weights)
     model.load_state_dict(tensors)
@@ -42,7 +42,7 @@ def run() -> int:
 
 
 def main() -> None:
-    end("import_bert", run)
+    run_and_exit("import_bert", run)
 
 
 if __name__ == "__main__":

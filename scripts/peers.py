@@ -19,7 +19,7 @@ from minibert import (
     pipeline,
     save_pretrained,
 )
-from minibert.fast import fast, why_not
+from minibert.fast import fast, unsupported_reason
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ def plain(folder: Path, device: str = "cpu") -> Model:
 
 def quick(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Model:
     """minibert, made fast."""
-    if device == "cpu" and (reason := why_not(dtype)):
+    if device == "cpu" and (reason := unsupported_reason(dtype)):
         raise RuntimeError(reason)
     with torch.inference_mode(False):  # under which fast could not see whether the weights change
         model = fast(AutoModelForSequenceClassification.from_pretrained(folder).to(device), dtype)
@@ -69,7 +69,7 @@ def quick(folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu")
 
 def minibert_pipeline(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """minibert as people get it, on the CPU; in float32 also where it cannot be made fast, in bfloat16 only where it can."""
-    if dtype != torch.float32 and (reason := why_not(dtype)):
+    if dtype != torch.float32 and (reason := unsupported_reason(dtype)):
         raise RuntimeError(reason)
     return pipeline(model=folder, device="cpu", dtype=dtype)
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from minibert.command.exit_status import Parser, end
-from minibert.learn.classroom.validate_course import rehearse
+from minibert.command.exit_status import Parser, run_and_exit
+from minibert.learn.classroom.validate_course import self_check
 from minibert.learn.course.mistakes_in_source import SEEN_IN_HALF, Mistake
 from minibert.learn.course.registry import course
 
@@ -86,7 +86,7 @@ def run() -> int:
     if args.only != "tests":
         print(f"{'mistake':<40}{'exercise':<20}{'stops at':<20}named")
         invisible = {one.name for one in mistakes if one.invisible}
-        for exercise, name, stage, called in rehearse(known, chosen, mistakes, os.cpu_count() or 1):
+        for exercise, name, stage, called in self_check(known, chosen, mistakes, os.cpu_count() or 1):
             real = name == "the real lines"
             right = stage == "passed" and not called if real else called == name or (name in invisible and stage == "passed")
             missed += not right
@@ -103,7 +103,7 @@ def run() -> int:
 
 
 def main() -> None:
-    end("plant", run, failed=2)
+    run_and_exit("plant", run, failed=2)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ Target = tuple[str, str, float, str]
 
 
 def targets(found: dict[str, Group]) -> list[Target]:
-    """(what, wanted, found, reason): wanted begins with "<=" or ">="; found is NaN where it was not measured, for that reason."""
+    """(what, wanted, found, reason): expected begins with "<=" or ">="; found is NaN where it was not measured, for that reason."""
     nan = float("nan")
 
     def seconds(row: str, name: str) -> float:

@@ -32,7 +32,7 @@ from minibert import (
     DistilBertTokenizer,
     save_pretrained,
 )
-from minibert.command.exit_status import Parser, end
+from minibert.command.exit_status import Parser, run_and_exit
 from minibert.storage.files import write_atomically
 from minibert.storage.messages import print_error
 from minibert.storage.tensors import check_finite
@@ -199,7 +199,7 @@ def prove_that_it_can_save(model: DistilBertForSequenceClassification, tokenizer
         AutoTokenizer.from_pretrained(folder)
         for name, tensor in model.state_dict().items():
             if not torch.equal(tensor, read[name]):
-                raise OSError(f"{name} is another one when it is read back from {to}; wanted a disk that keeps what is written.")
+                raise OSError(f"{name} is another one when it is read back from {to}; expected a disk that keeps what is written.")
 
 
 def check_room(saved: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -258,13 +258,13 @@ def positive(text: str) -> int:
 
 def rate(text: str) -> float:
     if not 0 < (number := float(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate; wanted a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate; expected a number above 0")
     return number
 
 
 def share(text: str) -> float:
     if not 0 <= (number := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share; wanted a number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number from 0 to 1")
     return number
 
 
@@ -294,7 +294,7 @@ def run() -> int:
 
 
 def main() -> None:
-    end("train", run)
+    run_and_exit("train", run)
 
 
 if __name__ == "__main__":

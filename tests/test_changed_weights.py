@@ -4,14 +4,15 @@ import copy
 from concurrent.futures import ThreadPoolExecutor
 
 from minibert import pipeline
-from minibert.fast import PackedLinear, fast, why_not
+from minibert.fast import PackedLinear, fast, unsupported_reason
 from minibert.model import DistilBertForSequenceClassification, MultiHeadSelfAttention
 
 import pytest
 import torch
 from torch import nn
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason="nothing is packed on this machine, so nothing can go out of date")
+NOTHING_PACKED = "nothing is packed on this machine, so nothing can go out of date"
+pytestmark = pytest.mark.skipif(unsupported_reason() is not None, reason=NOTHING_PACKED)
 TEXTS = ["word7 word9", "word30"]
 BATCH = {"input_ids": torch.tensor([[2, 7, 9, 3], [2, 30, 3, 0]]), "attention_mask": torch.tensor([[1] * 4, [1, 1, 1, 0]])}
 

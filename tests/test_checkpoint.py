@@ -339,9 +339,9 @@ def test_wide_numbers_come_before_narrow_ones_and_each_begins_at_a_multiple_of_i
 
 
 NOT_WRITTEN = {
-    "another dtype": ("ids", torch.tensor([1]), "ids has dtype torch.int64; wanted torch.float64, torch.float32, "),
-    "no numbers": ("a", torch.ones(2, device="meta"), "a is on the meta device and has no numbers; wanted one that has."),
-    "sparse": ("a", torch.eye(2).to_sparse(), "a has the layout torch.sparse_coo; wanted a dense tensor, as to_dense() makes."),
+    "another dtype": ("ids", torch.tensor([1]), "ids has dtype torch.int64; expected torch.float64, torch.float32, "),
+    "no numbers": ("a", torch.ones(2, device="meta"), "a is on the meta device and has no numbers; expected one that has."),
+    "sparse": ("a", torch.eye(2).to_sparse(), "a has the layout torch.sparse_coo; expected a dense tensor, as to_dense() makes."),
     "the header's own name": ("__metadata__", torch.ones(2), "a tensor is named __metadata__, which a safetensors file"),
     "a name that is no UTF-8": ("\udcff", torch.ones(2), "a tensor is named \\udcff, which a safetensors file"),
 }
@@ -445,8 +445,8 @@ def test_what_ships_is_found_in_a_checkout_and_in_an_installed_package(tmp_path,
 
 def test_arguments_that_would_be_guessed_at_are_refused(folder):
     assert_refused(lambda: locate(""), "the checkpoint's name is empty")
-    with pytest.raises(TypeError, match="new_head is 'NEG'; wanted a list"):
+    with pytest.raises(TypeError, match="new_head is 'NEG'; expected a list"):
         load(folder, new_head="NEG")
     for dtype in (torch.int64, "float32", None):
-        with pytest.raises(ValueError, match="wanted torch"):
+        with pytest.raises(ValueError, match="expected torch"):
             load(folder, dtype=dtype)

@@ -6,7 +6,7 @@ import warnings
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer
 from minibert.config import DistilBertConfig
-from minibert.fast import FUSED_FROM, FusedAttention, PackedLinear, fast, why_not
+from minibert.fast import FUSED_FROM, FusedAttention, PackedLinear, fast, unsupported_reason
 from minibert.model import DistilBertForSequenceClassification, MultiHeadSelfAttention
 
 import pytest
@@ -24,7 +24,7 @@ needs_bfloat16 = pytest.mark.skipif(not bfloat16, reason="this processor has no 
 
 @needs_float32
 def test_what_this_machine_has_is_used():
-    assert why_not() is None and (why_not(torch.bfloat16) is None) == bfloat16
+    assert unsupported_reason() is None and (unsupported_reason(torch.bfloat16) is None) == bfloat16
 
 
 def made(**changes):
@@ -179,7 +179,7 @@ REASONS = {absent: "lacks oneDNN's packed Linear", failing: "could not create a 
 def test_without_a_working_operator_the_linear_layers_stay_pytorchs_and_a_warning_says_why(spoil, reason, monkeypatch):
     model, inputs = made(), batch(3, 20)
     spoil(monkeypatch)
-    assert reason in why_not()
+    assert reason in unsupported_reason()
     with pytest.warns(UserWarning, match=f"no faster products here: .*{reason}"):
         quick = fast(model)
     kinds = [type(module) for module in quick.modules()]
@@ -198,10 +198,10 @@ def test_without_bfloat16_in_the_processor_float32_is_packed_and_a_warning_says_
 @pytest.mark.parametrize(
     ("model", "dtype", "kind", "words"),
     [
-        (nn.Linear(2, 2), torch.float32, TypeError, "model is a Linear; wanted a loaded DistilBertForSequenceClassification"),
+        (nn.Linear(2, 2), torch.float32, TypeError, "model is a Linear; expected a loaded DistilBertForSequenceClassification"),
         (made().double(), torch.float32, ValueError, "the model is in torch.float64; load it in float32"),
-        (made(), torch.float16, ValueError, "dtype is torch.float16; on cpu, wanted one of torch.float32, torch.bfloat16"),
-        (made(), torch.int8, ValueError, "dtype is torch.int8; on cpu, wanted one of"),
+        (made(), torch.float16, ValueError, "dtype is torch.float16; on cpu, expected one of torch.float32, torch.bfloat16"),
+        (made(), torch.int8, ValueError, "dtype is torch.int8; on cpu, expected one of"),
     ],
 )
 def test_what_it_cannot_take_is_refused_in_one_sentence(model, dtype, kind, words):

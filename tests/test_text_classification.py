@@ -314,10 +314,10 @@ def test_a_column_of_a_table_gives_a_list_and_a_table_is_refused(ours):
     pandas = pytest.importorskip("pandas", reason="a table of pandas is the claim")
     table = pandas.DataFrame({"review": TEXTS[:2], "stars": [1, 2]}, index=[7, 9])
     assert_alike(ours(table["review"]), ours(TEXTS[:2]))
-    with pytest.raises(TypeError, match=r"^texts is a DataFrame, a table with columns; wanted the one that holds the texts"):
+    with pytest.raises(TypeError, match=r"^texts is a DataFrame, a table with columns; expected the one that holds the texts"):
         ours(table)
     for missing in (None, math.nan, pandas.NA):
-        with pytest.raises(TypeError, match=r"^text 1 is a (float|NAType), a missing value \((nan|<NA>)\); wanted a str\. "):
+        with pytest.raises(TypeError, match=r"^text 1 is a (float|NAType), a missing value \((nan|<NA>)\); expected a str\. "):
             ours(pandas.Series(["good", missing], dtype="str"))
     with pytest.raises(TypeError, match=r"^text 1 is a NAType, a missing value \(<NA>\)"):
         ours(pandas.Series(["good", pandas.NA], dtype="object"))
@@ -327,7 +327,7 @@ def test_a_column_of_a_table_gives_a_list_and_a_table_is_refused(ours):
 
 @pytest.mark.parametrize("missing", [None, math.nan, np.float64("nan")], ids=repr)
 def test_a_missing_value_is_named_with_its_place_and_what_to_do(ours, missing):
-    with pytest.raises(TypeError, match=r"^text 1 is a \w+, a missing value \((None|nan)\); wanted a str\. "):
+    with pytest.raises(TypeError, match=r"^text 1 is a \w+, a missing value \((None|nan)\); expected a str\. "):
         ours(np.array(["good", missing], dtype=object))
 
 
@@ -335,7 +335,7 @@ def test_a_missing_value_is_named_with_its_place_and_what_to_do(ours, missing):
     ("texts", "words"),
     [({"good", "bad"}, "texts is a set, which has no order.*: sorted"), (frozenset(["good"]), "texts is a frozenset"),
      ({"text": "good"}, "texts is a dict, whose keys would be read"), (UserDict(text="good"), "texts is a UserDict, whose keys"),
-     ([b"good"], r"text 0 is a bytes; wanted a str\. Decode it")],
+     ([b"good"], r"text 0 is a bytes; expected a str\. Decode it")],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )  # fmt: skip
 def test_what_would_be_read_otherwise_than_it_is_meant_is_refused_with_the_remedy(ours, texts, words):
@@ -354,7 +354,7 @@ NO_TEXTS += [Path("good"), range(3), np.array("good"), np.array([1.0]), torch.te
 
 @pytest.mark.parametrize("texts", NO_TEXTS, ids=lambda value: type(value).__name__)
 def test_what_is_no_text_is_refused_by_its_type(ours, texts):
-    with pytest.raises(TypeError, match=r"wanted a (str|list of str)"):
+    with pytest.raises(TypeError, match=r"expected a (str|list of str)"):
         ours(texts)
 
 
@@ -405,19 +405,19 @@ def test_a_model_in_training_mode_is_put_into_evaluation_mode(ours):
     [
         ({"task": "translation"}, ValueError, "task is 'translation'; minibert does 'sentiment-analysis'"),
         ({"device": "toaster"}, ValueError, "device is 'toaster', which this PyTorch cannot use"),
-        ({"batch_size": 0}, ValueError, "batch_size is 0; wanted a positive number"),
+        ({"batch_size": 0}, ValueError, "batch_size is 0; expected a positive number"),
         ({"batch_size": True}, ValueError, "batch_size is True"),
         ({"fast": False, "dtype": torch.bfloat16}, ValueError, "fast is False and dtype is torch.bfloat16"),
-        ({"dtype": torch.float64}, ValueError, "dtype is torch.float64; on cpu, wanted one of torch.float32"),
-        ({"top_k": 0}, ValueError, "top_k is 0; wanted a positive number of labels"),
+        ({"dtype": torch.float64}, ValueError, "dtype is torch.float64; on cpu, expected one of torch.float32"),
+        ({"top_k": 0}, ValueError, "top_k is 0; expected a positive number of labels"),
         ({"top_k": -1}, ValueError, "top_k is -1"),
         ({"top_k": "2"}, ValueError, "top_k is '2'"),
         ({"top_k": 1.5}, ValueError, "top_k is 1.5"),
-        ({"model": 3}, TypeError, "model is a int; wanted a Hub id"),
-        ({"tokenizer": "mini-sst2"}, TypeError, "tokenizer is 'mini-sst2'; wanted a loaded one"),
+        ({"model": 3}, TypeError, "model is a int; expected a Hub id"),
+        ({"tokenizer": "mini-sst2"}, TypeError, "tokenizer is 'mini-sst2'; expected a loaded one"),
         ({"device": 1.5}, ValueError, "device is 1.5, which this PyTorch cannot use"),
         ({"device": 10**30}, ValueError, "device is 1000"),
-        ({"revision": 5}, TypeError, "revision is 5; wanted the name of a branch"),
+        ({"revision": 5}, TypeError, "revision is 5; expected the name of a branch"),
     ],
 )
 def test_arguments_without_sense_are_refused(arguments, kind, words):

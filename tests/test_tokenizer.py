@@ -320,8 +320,8 @@ def test_what_is_no_id_and_no_token_is_refused_by_name(ours):
         for ids, found in (([30522], "30522"), ([-1], "-1"), ([2**40], str(2**40))):
             assert f"{found} is no id of this vocabulary" in refusal(ValueError, convert, ids)
         for ids in (7, ["a"], [[101]], [1.5], None):
-            assert "wanted the ids of one sentence" in refusal(TypeError, convert, ids)
-    assert "wanted a list of tokens" in refusal(TypeError, ours.convert_tokens_to_ids, "[CLS]")
+            assert "expected the ids of one sentence" in refusal(TypeError, convert, ids)
+    assert "expected a list of tokens" in refusal(TypeError, ours.convert_tokens_to_ids, "[CLS]")
     assert 'pass return_tensors="pt"' in refusal(TypeError, ours("a").to, "cpu")
 
 
@@ -336,14 +336,14 @@ def test_of_a_tokenizer_json_the_vocabulary_alone_is_read_and_saved_again(tmp_pa
 
 
 REFUSALS = [
-    *[(TypeError, [x], {}, [f"text is a {type(x).__name__}", "wanted a str or a list of"]) for x in (None, 5, 1.5, b"x", {"a": 1})],
-    (TypeError, [["a", None]], {}, ["text 1 is a NoneType", "wanted a str"]),
-    (TypeError, [[("a", None)]], {}, ["second text of pair 0", "NoneType", "wanted a str"]),
-    (TypeError, [[("a", "b", "c")]], {}, ["text 0 is a tuple", "wanted a str, or a pair"]),
+    *[(TypeError, [x], {}, [f"text is a {type(x).__name__}", "expected a str or a"]) for x in (None, 5, 1.5, b"x", {"a": 1})],
+    (TypeError, [["a", None]], {}, ["text 1 is a NoneType", "expected a str"]),
+    (TypeError, [[("a", None)]], {}, ["second text of pair 0", "NoneType", "expected a str"]),
+    (TypeError, [[("a", "b", "c")]], {}, ["text 0 is a tuple", "expected a str, or a pair"]),
     (TypeError, ["a", ["b"]], {}, ["text is a str", "text_pair a list", "two of a kind"]),
     (TypeError, [["a"], "b"], {}, ["text is a list", "text_pair a str", "two lists"]),
     (ValueError, [[]], {}, ["text is an empty list", "at least one text"]),
-    (ValueError, [["a", "b"], ["c"]], {}, ["text has 2", "text_pair 1", "wanted as many"]),
+    (ValueError, [["a", "b"], ["c"]], {}, ["text has 2", "text_pair 1", "expected as many"]),
     (ValueError, [["a", "oh \ud83d no"]], {}, ["text 1", r"lone surrogate '\ud83d'", "character 3", "decode the text properly"]),
     (ValueError, ["a b"], {"truncation": True, "max_length": 1}, ["max_length=1", "no room", "take 2 tokens"]),
     (ValueError, ["a", "b"], {"truncation": True, "max_length": 2}, ["max_length=2", "no room", "take 3 tokens"]),
@@ -353,9 +353,9 @@ REFUSALS = [
     (ValueError, [LAB], {"return_tensors": "pt"}, ["8 to 16 tokens", "pass padding=True"]),
     (ValueError, [LAB], {"return_tensors": "pt", "padding": "max_length", "max_length": 9}, ["9 to 16 tokens", "truncation=True"]),
     (ValueError, ["a"], {"padding": "max_length", "max_length": 10**30}, ["needs a max_length"]),
-    (ValueError, ["a"], {"padding": "long"}, ["padding is 'long'", 'wanted True, False, "longest" or "max_length"']),
-    (ValueError, ["a"], {"truncation": "first"}, ["truncation is 'first'", 'wanted True, False, "longest_first", "only_first"']),
-    (ValueError, ["a"], {"return_tensors": "np"}, ["return_tensors is 'np'", 'wanted "pt" or None']),
+    (ValueError, ["a"], {"padding": "long"}, ["padding is 'long'", 'expected True, False, "longest" or "max_length"']),
+    (ValueError, ["a"], {"truncation": "first"}, ["truncation is 'first'", 'expected True, False, "longest_first", "only_first"']),
+    (ValueError, ["a"], {"return_tensors": "np"}, ["return_tensors is 'np'", 'expected "pt" or None']),
 ]
 
 
@@ -381,7 +381,7 @@ BAD_FILES = [
     ("vocab.txt", SMALL.encode("utf-16"), "is not UTF-8"),
     ("tokenizer.json", "{}", "holds no WordPiece vocabulary"),
     ("tokenizer.json", '{"model": {"type": "BPE", "vocab": {}}}', "holds no WordPiece vocabulary"),
-    ("tokenizer.json", tokenizer_json(a=6), "numbers its 6 tokens with gaps; wanted the ids 0 to 5"),
+    ("tokenizer.json", tokenizer_json(a=6), "numbers its 6 tokens with gaps; expected the ids 0 to 5"),
     ("tokenizer.json", tokenizer_json("[NEW]", a=5), "to its vocabulary, which changes the ids of a text"),
     ("tokenizer.json", tokenizer_json(a=5).replace("[SEP]", "[SOP]"), "has no [SEP]"),
     *[("tokenizer.json", tokenizer_json(a=x), "something else than whole numbers") for x in (5.0, True, "5", None, [[5]], {})],
@@ -392,9 +392,9 @@ BAD_FILES = [
     ("tokenizer.json", tokenizer_json(a=5).replace("[]", '[{"content": "a", "id": 4}]'), "to its vocabulary"),
     ("tokenizer.json", tokenizer_json(a=5).replace("5", "[" * 600 + "]" * 600), "something else than whole numbers"),
     *[("tokenizer_config.json", text, "is not valid JSON") for text in ("{", "", b"\xff", "[" * 100_000)],
-    *[("tokenizer_config.json", text, "wanted an object") for text in ("[]", "null", '"a"')],
+    *[("tokenizer_config.json", text, "expected an object") for text in ("[]", "null", '"a"')],
     *[("tokenizer_config.json", f'{{"model_max_length": {n}}}', "model_max_length is") for n in ('"9"', -5, 1.5, "null", "1e999")],
-    *[("tokenizer_config.json", f'{{"{name}": "no"}}', f"{name} is 'no'; wanted true or false") for name in list(SETTINGS[1])],
+    *[("tokenizer_config.json", f'{{"{name}": "no"}}', f"{name} is 'no'; expected true or false") for name in list(SETTINGS[1])],
 ]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from .exit_status import INTERRUPTED, Parser, end
+from .exit_status import INTERRUPTED, Parser, run_and_exit
 from .text_file import FORMS
 
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     error, 130 after Ctrl-C.
     """
     _on_ctrl_c(lambda *_: os._exit(INTERRUPTED))  # not by an exception: in the middle of an import, it ends as another one
-    end("minibert", lambda: _run(arguments))
+    run_and_exit("minibert", lambda: _run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -157,15 +157,15 @@ def _exercise(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> None:
     from ..checkpoint import DEFAULT, FILES, CheckpointError, locate
-    from ..storage.files import own_file, write_together
+    from ..storage.files import path_inside, write_together
     from ..storage.tensors import INDEX
 
     found = locate(DEFAULT if args.where is None else args.where, args.revision)
-    here = {name: path for name in FILES if (path := own_file(found.folder, name)).is_file()}
+    here = {name: path for name in FILES if (path := path_inside(found.folder, name)).is_file()}
     if "model.safetensors" not in here and (found.folder / INDEX).exists():
         raise CheckpointError(f"{found.folder} has its weights in shards, which fetch does not copy; copy the folder itself.")
     if not {"config.json", "model.safetensors"} <= here.keys():
-        raise CheckpointError(f"{found.folder} holds no checkpoint; wanted a config.json and a model.safetensors in it.")
+        raise CheckpointError(f"{found.folder} holds no checkpoint; expected a config.json and a model.safetensors in it.")
     folder = found.folder
     if args.to is not None and args.to.resolve() != folder.resolve():
         folder = args.to

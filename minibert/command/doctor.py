@@ -15,11 +15,11 @@ import torch
 
 from ..checkpoint import DEFAULT, FILES, HASHES, PINNED, bundled, locate, read_model, read_tokenizer, save_pretrained
 from ..config import DistilBertConfig
-from ..fast import why_not
+from ..fast import unsupported_reason
 from ..model import DistilBertForSequenceClassification, DistilBertModel
 from ..storage import hub
 from ..storage.errors import CheckpointError, HubUnreachable
-from ..storage.files import is_a_commit, open_plain, own_file, read_json
+from ..storage.files import is_a_commit, open_regular_file, path_inside, read_json
 from ..storage.messages import printable
 from ..storage.tensors import HEAD, check_finite, read_weights, weights_of
 from ..storage.vocabulary import check_vectors
@@ -55,7 +55,7 @@ def _findings(wheres: list[str]) -> Iterator[Finding]:
             use = OF_EXTRAS.get(package)
             yield Finding(package, f"not installed ({use})" if use else "not installed; run pip install -e .", not use)
     for dtype in (torch.float32, torch.bfloat16):
-        reason = why_not(dtype)
+        reason = unsupported_reason(dtype)
         name = str(dtype).removeprefix("torch.")
         yield Finding(f"fast {name}", f"no: {reason}; the plain model computes instead" if reason else "packed oneDNN products")
     yield Finding("gpu", torch.cuda.get_device_name() if torch.cuda.is_available() else "none that this PyTorch sees")
@@ -111,7 +111,7 @@ def _hub(whole: bool) -> Finding:
     """Whether the Hub answers, which nobody needs who has the default checkpoint."""
     start = time.monotonic()
     try:
-        hub.ask(DEFAULT, "config.json", PINNED[DEFAULT])
+        hub.file_metadata(DEFAULT, "config.json", PINNED[DEFAULT])
     except CheckpointError as error:
         rest = " The default checkpoint is in the cache, whole." if whole else ""
         if isinstance(error, HubUnreachable) and not whole:
@@ -144,8 +144,8 @@ def _looked_through(name: str, folder: Path) -> Finding:
     hashed = is_a_commit(folder.absolute())
     pinned = HASHES.get(folder.name, {}) if hashed else {}
     try:
-        for file in (own_file(folder, file) for file in FILES if os.path.lexists(folder / file)):
-            open_plain(file).close()
+        for file in (path_inside(folder, file) for file in FILES if os.path.lexists(folder / file)):
+            open_regular_file(file).close()
             stated = pinned.get(file.name) or (file.readlink().name if hashed and file.is_symlink() else "")
             if hub.STATED_HASH.fullmatch(stated) and (damage := hub.damage_of(file, stated)):
                 raise CheckpointError(f"{file} is damaged: {damage}; it is fetched again when it is next used.")

@@ -27,12 +27,12 @@ class Parser(argparse.ArgumentParser):
         super().error(one_line(message))
 
 
-def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
+def run_and_exit(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
     """Runs a program and exits: with its status, with `failed` after an error, 130 after Ctrl-C. Its warnings are a line each.
 
     After an error that nobody foresaw, any but OSError, ValueError and TypeError, the status is 2 in every program.
     """
-    _open_what_is_closed()
+    _reopen_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # what a terminal cannot show is escaped, not a crash
             stream.reconfigure(errors="backslashreplace")
@@ -49,7 +49,7 @@ def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except (OSError, ValueError, TypeError) as error:
-        sentence = f"{name}: {_said_of(error)}"
+        sentence = f"{name}: {_sentence_of(error)}"
         if failed == 1:
             sys.exit(sentence)  # Python prints it
         print_error(sentence)
@@ -65,17 +65,17 @@ def end(name: str, run: Callable[[], int], failed: int = 1) -> NoReturn:
     sys.exit(status)
 
 
-def _said_of(error: Exception) -> str:
+def _sentence_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         if error.filename is not None:
             return one_line(f"{str(error.filename)!r} cannot be used ({error.strerror}); give another place, or mend this one.")
         if error.errno in UNWRITABLE:  # of no file: a print
             discard_buffer(sys.stdout)
-            return f"standard output cannot be written ({error.strerror}); wanted a terminal, a pipe, or a file that has room."
+            return f"standard output cannot be written ({error.strerror}); expected a terminal, a pipe, or a file that has room."
     return one_line(error)
 
 
-def _open_what_is_closed() -> None:
+def _reopen_closed_streams() -> None:
     """Puts something in the place of a standard stream that was closed, as by `>&-`: a file opened later would come to lie there.
 
     Writing to such a standard output fails, as it should; what would be told on standard error has nobody to hear it.

@@ -19,11 +19,11 @@ from typing import Any, BinaryIO
 import torch
 
 from ..checkpoint import FILES
-from ..fast import why_not
+from ..fast import unsupported_reason
 from ..storage.messages import print_error, printable
 from ..text_classification import TextClassificationPipeline, pipeline
 from ..tokenizer import check_text
-from .output_file import Left, begin, check_it_is_there, go_on, line_of, write_line
+from .output_file import ResumePoint, check_it_is_there, line_of, resume, start_fresh, write_line
 from .text_file import LONGEST, Text, read_texts
 
 ROUNDING = {"float32": 1e-4, "bfloat16": 0.03}  # of a score: by which other texts a text is padded with
@@ -62,10 +62,10 @@ def classify(args: argparse.Namespace) -> None:
             print_error("minibert: one text a line; Ctrl-D ends.")
             classifier.batch_size = 1  # answer each line as it comes
         on_cpu = classifier.model.classifier.weight.device.type == "cpu"
-        half = dtype != torch.float32 and (not on_cpu or why_not(dtype) is None)
+        half = dtype != torch.float32 and (not on_cpu or unsupported_reason(dtype) is None)
         name = f"{classifier.name} in {args.dtype}" if half else classifier.name  # it gives other scores
         output: FileIO | None = None
-        left = Left(iter(texts))
+        left = ResumePoint(iter(texts))
         if args.output is not None:
             _check_not_the_models(args.output, args.model)
             texts = chain(list(islice(left.rest, 1)), left.rest)  # where the first cannot be read, the output is left alone
@@ -103,18 +103,18 @@ def classify(args: argparse.Namespace) -> None:
 
 def _begin(
     output: FileIO, args: argparse.Namespace, texts: Iterator[Text], classifier: TextClassificationPipeline, name: str
-) -> Left:
+) -> ResumePoint:
     if not args.resume:
-        return begin(output, args.output, texts)
+        return start_fresh(output, args.output, texts)
 
     def again(texts: list[str]) -> list[dict[str, float]]:
         return [{one["label"]: one["score"] for one in scores} for scores in classifier(texts, top_k=None)]
 
     top_k = None if args.top_k is None else min(args.top_k, classifier.model.config.num_labels)
-    return go_on(output, args.output, texts, name, top_k, again, ROUNDING[args.dtype])
+    return resume(output, args.output, texts, name, top_k, again, ROUNDING[args.dtype])
 
 
-def _labelled(classifier: Any, left: Left) -> Iterator[tuple[Text, Any]]:
+def _labelled(classifier: Any, left: ResumePoint) -> Iterator[tuple[Text, Any]]:
     """Each text with its result, as soon as it is known; the classifier reads ahead as far as it likes.
 
     Raises ValueError for a line that was cut before it was sure to have all the tokens that the model reads.
@@ -149,7 +149,7 @@ def _line(text: str, result: Any, model: str, as_json: bool) -> str:
 
 
 @contextmanager
-def _progress(file: BinaryIO | None, labels: Any, left: Left) -> Iterator[Callable[[Text], None]]:
+def _progress(file: BinaryIO | None, labels: Any, left: ResumePoint) -> Iterator[Callable[[Text], None]]:
     """A bar on standard error, where somebody sees it and the labels go elsewhere; it is told of each text that has its label."""
     if file is None or file.isatty() or labels.isatty() or sys.stderr is None or not sys.stderr.isatty():
         yield lambda text: None
@@ -190,7 +190,7 @@ def _open(option: str, name: str, mode: str, wanted: str) -> Any:
         return open(name, mode, buffering=-1 if mode == "rb" else 0)
     except OSError as error:
         done = "read" if mode == "rb" else "written"
-        raise ValueError(f"{option} {name!r} cannot be {done} ({error.strerror}); wanted {wanted}.") from error
+        raise ValueError(f"{option} {name!r} cannot be {done} ({error.strerror}); expected {wanted}.") from error
 
 
 def _is_standard_output(output: FileIO) -> bool:

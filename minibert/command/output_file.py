@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from ..storage.messages import short
 from .text_file import Text
 
-LOOKED_AT = 8  # of the lines that are there, the last ones, whose texts are labelled again
+RECHECKED_LINES = 8  # of the lines that are there, the last ones, whose texts are labelled again
 
 
-class Left(NamedTuple):
+class ResumePoint(NamedTuple):
     """What an earlier run has left in an output, and what is left to do."""
 
     rest: Iterator[Text]
@@ -51,16 +51,16 @@ def write_line(output: FileIO, name: str, line: str) -> None:
         raise ValueError(f"--output {name!r} cannot be written ({error.strerror}).") from error
 
 
-def begin(output: FileIO, name: str, texts: Iterator[Text]) -> Left:
+def start_fresh(output: FileIO, name: str, texts: Iterator[Text]) -> ResumePoint:
     """Empties an output, for all of the texts. Raises ValueError where another run writes to it."""
     _lock(output, name)
     if _is_plain(output):  # a terminal or a pipe is empty by nature
         output.truncate(0)
         output.seek(0)
-    return Left(texts)
+    return ResumePoint(texts)
 
 
-def go_on(
+def resume(
     output: FileIO,
     name: str,
     texts: Iterator[Text],
@@ -68,7 +68,7 @@ def go_on(
     top_k: int | None,
     again: Callable[[list[str]], list[dict[str, float]]],
     rounding: float,
-) -> Left:
+) -> ResumePoint:
     """Makes an output end behind the lines of those texts that have their labels in it already.
 
     output open for reading as well
@@ -125,10 +125,10 @@ def _is_plain(output: FileIO) -> bool:
     return stat.S_ISREG(os.fstat(output.fileno()).st_mode)
 
 
-def _left_in(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k: int | None) -> Left:
+def _left_in(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k: int | None) -> ResumePoint:
     """Reads the output in step with the texts; a last line that ends amid the label of its text does not count."""
     done = read = kept = 0
-    last: deque[tuple[int, str, str, float]] = deque(maxlen=LOOKED_AT)
+    last: deque[tuple[int, str, str, float]] = deque(maxlen=RECHECKED_LINES)
     ended = True
     output.seek(0)
     lines = BufferedReader(output)
@@ -147,7 +147,7 @@ def _left_in(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k
         last.append((done + 1, text.text, found["label"], found["score"]))
         done, read, kept, ended = done + 1, text.end, kept + len(line), line.endswith(b"\n")
     lines.detach()  # or else it would close the output
-    return Left(texts, done, read, kept, ended, tuple(last))
+    return ResumePoint(texts, done, read, kept, ended, tuple(last))
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

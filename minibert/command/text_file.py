@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
-from ..storage.files import no_key_twice
+from ..storage.files import reject_duplicate_keys
 from ..storage.messages import short
 from .not_text import check_first, check_name, check_plain, encoding_of
 
@@ -76,7 +76,7 @@ def read_texts(file: BinaryIO, name: str, form: str | None, field: str | None = 
         return _column(lines, csv.reader(lines, strict=True), field, "CSV")
     if form == "tsv":
         return _column(lines, (line.rstrip("\r\n").split("\t") for line in lines), field, "TSV")
-    raise ValueError(f"form is {form!r}; wanted one of {', '.join(FORMS)}.")
+    raise ValueError(f"form is {form!r}; expected one of {', '.join(FORMS)}.")
 
 
 class _Lines:
@@ -101,7 +101,7 @@ class _Lines:
         if self.number == 1:
             check_first(line, self.name, None if self.assumed else self.form)
         if self.cut and self.form != "lines":
-            raise self.bad(f"has more than {LONGEST:,} bytes; wanted shorter records")
+            raise self.bad(f"has more than {LONGEST:,} bytes; expected shorter records")
         if self.cut:
             line = line[:LONGEST]
         if b"\0" in line:
@@ -145,20 +145,20 @@ def _values(lines: _Lines, field: str) -> Iterator[Text]:
             blank = blank or lines.number
             continue
         if blank:
-            raise lines.bad("is blank; wanted a JSON object on each line", blank)
+            raise lines.bad("is blank; expected a JSON object on each line", blank)
         found = _object(line, lines)
         if field not in found:
-            raise lines.bad(f"has no key {field!r}, only {short.repr(list(found))}; wanted one of these as --field")
+            raise lines.bad(f"has no key {field!r}, only {short.repr(list(found))}; expected one of these as --field")
         if not isinstance(text := found[field], str):
             shown = json.dumps(text) if text is None or isinstance(text, (bool, int, float)) else short.repr(text)
-            raise lines.bad(f"has {shown} under {field!r}; wanted a string")
+            raise lines.bad(f"has {shown} under {field!r}; expected a string")
         yield lines.text(text)
 
 
 def _object(line: str, lines: _Lines) -> dict[str, object]:
-    wanted = "wanted a JSON object on each line" + ", as jq -c '.[]' makes of an array" * line.lstrip().startswith("[")
+    wanted = "expected a JSON object on each line" + ", as jq -c '.[]' makes of an array" * line.lstrip().startswith("[")
     try:
-        found = json.loads(line, object_pairs_hook=no_key_twice)
+        found = json.loads(line, object_pairs_hook=reject_duplicate_keys)
     except (ValueError, RecursionError) as error:  # of brackets, a thousand deep
         reason = str(error).partition(";")[0]  # of a number without end, Python says how programmers allow it
         raise lines.bad(f"cannot be read as JSON ({reason}); {wanted}") from error
@@ -172,7 +172,7 @@ def _column(lines: _Lines, rows: Iterable[list[str]], field: str | None, form: s
     numbered = _numbered(lines, iter(rows))
     _, columns = next(numbered, (0, None))
     if columns is None:
-        raise ValueError(f"{lines.name} is empty; wanted a {form} file, whose first line names its columns.")
+        raise ValueError(f"{lines.name} is empty; expected a {form} file, whose first line names its columns.")
     shown = f"the columns {short.repr(columns)}"
     if field is None:
         raise ValueError(_unnamed(lines.name, form, shown))
@@ -188,9 +188,9 @@ def _column(lines: _Lines, rows: Iterable[list[str]], field: str | None, form: s
                 blank = blank or number
                 continue
             if blank:
-                raise lines.bad(f"is blank; wanted {wanted} columns, as line 1 names them", blank)
+                raise lines.bad(f"is blank; expected {wanted} columns, as line 1 names them", blank)
             if len(row) != wanted:  # too many as well: where a comma in the text was not quoted, the text would be cut there
-                raise lines.bad(f"has {len(row)} column{'s' * (len(row) != 1)}; wanted {wanted}, as line 1 names them", number)
+                raise lines.bad(f"has {len(row)} column{'s' * (len(row) != 1)}; expected {wanted}, as line 1 names them", number)
             yield lines.text(row[place])
 
     return texts()
@@ -208,7 +208,7 @@ def _numbered(lines: _Lines, rows: Iterator[list[str]]) -> Iterator[tuple[int, l
             reason = str(error).partition(" - ")[0]
             if reason == "unexpected end of data":
                 reason = "a quote is opened and never closed"
-            trouble = f"cannot be read as CSV ({reason}); wanted quotes around a field, and doubled within it"
+            trouble = f"cannot be read as CSV ({reason}); expected quotes around a field, and doubled within it"
             raise lines.bad(trouble, number) from error
         yield number, row or [""]
 

@@ -22,25 +22,25 @@ from typing import Any, TypeVar
 from .errors import CheckpointError, CorruptDownload, HubTimeout, HubUnreachable, NoSuchFile, TransientHubError
 
 TIMEOUT = 5.0  # seconds without a byte after which a question is given up; a Hub that is not there is not asked again
-ANSWER = 15.0  # seconds for the whole of an answer, the names' lookup included
+ANSWER_TIMEOUT = 15.0  # seconds for the whole of an answer, the names' lookup included
 TRIES = 3  # of what may pass
 PAUSE = 1.0  # seconds before the second try, twice as many before the third
 LONGEST_PAUSE = 10.0  # seconds that the Hub's Retry-After may ask for
-GRACE = 90.0  # seconds for one file, however small; the client itself gives up after 65 without a byte
-LEAST_RATE = 50_000  # bytes a second, for which a larger file has its time on top
-LONGEST = 7200.0  # seconds, whatever size the Hub states
+BASE_TIMEOUT = 90.0  # seconds for one file, however small; the client itself gives up after 65 without a byte
+MIN_BYTES_PER_SECOND = 50_000  # bytes a second, for which a larger file has its time on top
+MAX_TIMEOUT = 7200.0  # seconds, whatever size the Hub states
 
 FULL_COMMIT = re.compile("[0-9a-f]{40}")
-OURS = "minibert asks the Hub"  # the name of the threads that call the client
+THREAD_NAME = "minibert asks the Hub"  # the name of the threads that call the client
 Answer = TypeVar("Answer")
 
 
-def seconds_for(size: int | None) -> float:
+def timeout_for(size: int | None) -> float:
     """How long one file may take, all tries together, from its size in bytes."""
-    return min(GRACE + (size or 0) / LEAST_RATE, LONGEST)
+    return min(BASE_TIMEOUT + (size or 0) / MIN_BYTES_PER_SECOND, MAX_TIMEOUT)
 
 
-def patiently(attempt: Callable[[], Answer]) -> Answer:
+def with_retries(attempt: Callable[[], Answer]) -> Answer:
     """What the attempt returns, tried again where the reason of its failure may pass."""
     for number in range(TRIES - 1):
         try:
@@ -50,7 +50,7 @@ def patiently(attempt: Callable[[], Answer]) -> Answer:
     return attempt()
 
 
-def call(what: Callable[[], Answer], repo: str, revision: str, name: str = "", seconds: float | None = None) -> Answer:
+def call_hub(what: Callable[[], Answer], repo: str, revision: str, name: str = "", seconds: float | None = None) -> Answer:
     """What the client's function returns, or a CheckpointError in one sentence.
 
     name     of the file in question, where there is one
@@ -81,7 +81,7 @@ def _within(seconds: float, what: Callable[[], Answer]) -> Answer:
             outcome.set_exception(error)
 
     end = monotonic() + seconds
-    thread = threading.Thread(target=run, name=OURS, daemon=True)  # a daemon does not keep the process from ending
+    thread = threading.Thread(target=run, name=THREAD_NAME, daemon=True)  # a daemon does not keep the process from ending
     thread.start()
     try:
         while thread.is_alive():
@@ -121,7 +121,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    return record.threadName != OURS
+    return record.threadName != THREAD_NAME
 
 
 STATUS_REMEDIES = {
@@ -151,7 +151,7 @@ def _explained(error: BaseException, repo: str, revision: str, name: str) -> Che
         commit = error.response.headers.get("X-Repo-Commit")
         return NoSuchFile(f"{repo} does not have {name}.") if commit is None or FULL_COMMIT.fullmatch(commit) else not_the_hub(repo)
     if isinstance(error, errors.HFValidationError):
-        return CheckpointError(f"{repo!r} is no Hub id; wanted a name such as 'distilbert/distilbert-base-uncased'.")
+        return CheckpointError(f"{repo!r} is no Hub id; expected a name such as 'distilbert/distilbert-base-uncased'.")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return HubUnreachable(f"{repo} is not in the cache and HF_HUB_OFFLINE is set; unset it, or copy the cache from elsewhere.")
     if isinstance(error, errors.HfHubHTTPError):

@@ -19,7 +19,7 @@ LARGEST = 64 * 2**20  # bytes of a config or a vocabulary; those of the largest 
 
 
 
-def own_file(folder: Path, name: str) -> Path:
+def path_inside(folder: Path, name: str) -> Path:
     """The path of a file in a checkpoint's folder, where nothing may be, but nothing that belongs to somebody else.
 
     A checkpoint comes from outside, and a link in it may lead to any file of this machine. So a link has to end in the
@@ -54,7 +54,7 @@ def is_a_commit(folder: Path) -> bool:
     return folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--")
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_regular_file(path: Path) -> BinaryIO:
     """Opens what is a file and nothing else: a pipe would be waited for, a device may have no end.
 
     Raises OSError where it cannot be had, ValueError for another kind, each in one sentence.
@@ -65,12 +65,12 @@ def open_plain(path: Path) -> BinaryIO:
             return path.open("rb")
     except OSError as error:
         raise _unreadable(path, error) from error
-    raise ValueError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'}; wanted a plain file.")
+    raise ValueError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'}; expected a plain file.")
 
 
 def read_small(path: Path) -> bytes:
     """The content of a config or a vocabulary. Raises OSError where it cannot be read, ValueError for what can be none."""
-    with open_plain(path) as file:
+    with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST:
             raise ValueError(f"{path} has {size:,} bytes; a checkpoint's has {LARGEST:,} at most. Fetch it again.")
@@ -84,12 +84,12 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises OSError where it cannot be read, ValueError in one sentence where it is no JSON."""
     content = read_small(path)
     try:
-        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=no_key_twice)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=reject_duplicate_keys)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); fetch it again.") from error
 
 
-def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object. Of a key given twice, Python takes the last value and other programs the first: ValueError here."""
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -183,10 +183,10 @@ def _is_alive(process: int) -> bool:
 
 def _unwritten(path: str | Path, reason: str) -> OSError:
     return OSError(
-        f"{str(path)!r} cannot be written ({reason}); wanted a file in a folder that is there, may be written to and has room."
+        f"{str(path)!r} cannot be written ({reason}); expected a file in a folder that is there, may be written to and has room."
     )
 
 
 def _unreadable(path: Path, error: OSError) -> OSError:
     """The same kind of error, as a sentence."""
-    return type(error)(f"{path} cannot be read ({error.strerror}); wanted a file that is there and that you may read.")
+    return type(error)(f"{path} cannot be read ({error.strerror}); expected a file that is there and that you may read.")

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import client
-from .client import FULL_COMMIT, call, not_the_hub, patiently
+from .client import FULL_COMMIT, call_hub, not_the_hub, with_retries
 from .errors import CheckpointError, CorruptDownload, HubTimeout, HubUnreachable, NoSuchFile
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ def fetch(
     pinned    name -> the hash that the Hub has to state for it, with a full commit; other files are not taken then
 
     Raises HubUnreachable where a file is neither cached nor reachable, CheckpointError for all that cannot be used.
-    A file takes client.seconds_for(its size) at most, all tries together.
+    A file takes client.timeout_for(its size) at most, all tries together.
     """
     if ".." in revision or revision.startswith("/") or "\\" in revision:  # the client would write a file of this name
-        raise CheckpointError(f"{revision!r} is no revision; wanted a branch, a tag or a commit.")
+        raise CheckpointError(f"{revision!r} is no revision; expected a branch, a tag or a commit.")
     commit = revision if FULL_COMMIT.fullmatch(revision) else _commit_of(repo, required[0], revision)
     names = [*(name for group in required for name in group), *optional]
     pins = dict.fromkeys(names, "") if pinned is None else {name: pinned[name] for name in names if name in pinned}
     for name in names:
         if name not in pins and (stray := _in_cache(repo, name, commit)):
-            call(partial(_remove, stray, "", "is not among this commit's files"), repo, commit)
+            call_hub(partial(_remove, stray, "", "is not among this commit's files"), repo, commit)
     cached = {name: _cached(repo, name, commit, pin) for name, pin in pins.items()}
     complete = all(any(cached.get(name) for name in group) for group in required)
     if not complete or not all(cached[name] or _is_known_to_lack(repo, name, commit) for name in optional if name in pins):
@@ -70,7 +70,7 @@ def unreachable(repo: str, names: Sequence[str], commit: str) -> HubUnreachable 
     """Why a commit's files cannot all be had, where one of them is not cached and nobody answers in the Hub's name; else None."""
     try:
         if not all(_in_cache(repo, name, commit) for name in names):
-            patiently(lambda: ask(repo, names[0], commit))
+            with_retries(lambda: file_metadata(repo, names[0], commit))
     except HubUnreachable as error:
         return error
     except CheckpointError:  # somebody answers: fetch says what is wrong
@@ -82,7 +82,7 @@ def _lacks(repo: str, names: tuple[str, ...], revision: str) -> CheckpointError:
     rest = ""
     if "model.safetensors" in names:
         with suppress(CheckpointError):
-            ask(repo, "model.safetensors.index.json", revision)
+            file_metadata(repo, "model.safetensors.index.json", revision)
             rest = " It has the weights in shards: get them by `hf download REPO --local-dir FOLDER`, and name that folder."
     return CheckpointError(f"{repo} has no {' and no '.join(names)} at {revision[:7]}, and minibert needs it.{rest}")
 
@@ -98,7 +98,7 @@ def _cached(repo: str, name: str, commit: str, pin: str = "") -> Path | None:
         elif path.is_symlink():  # a commit's folder holds links to files that are named by their hashes
             stated = path.readlink().name
         else:  # without links the name is lost
-            stated = str(patiently(lambda: ask(repo, name, commit)).etag)
+            stated = str(with_retries(lambda: file_metadata(repo, name, commit)).etag)
         if not (damage := damage_of(path, stated)):
             return path
     except FileNotFoundError:  # another process has found it damaged
@@ -108,7 +108,7 @@ def _cached(repo: str, name: str, commit: str, pin: str = "") -> Path | None:
     except OSError as error:
         reason = f"{path} cannot be read ({error.strerror}); remove it, or set HF_HOME to another folder."
         raise CheckpointError(reason) from error
-    call(lambda: _remove(path, stated, f"is damaged: {damage}"), repo, commit)
+    call_hub(lambda: _remove(path, stated, f"is damaged: {damage}"), repo, commit)
     return _download(repo, name, commit, pin)
 
 
@@ -116,7 +116,7 @@ def _in_cache(repo: str, name: str, revision: str) -> Path | None:
     """Where the file lies in the cache, checked or not."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = call(lambda: try_to_load_from_cache(repo, name, revision=revision), repo, revision)
+    found = call_hub(lambda: try_to_load_from_cache(repo, name, revision=revision), repo, revision)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -124,13 +124,13 @@ def _is_known_to_lack(repo: str, name: str, commit: str) -> bool:
     """Whether the cache remembers that the repository does not have the file."""
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
-    return call(lambda: try_to_load_from_cache(repo, name, revision=commit), repo, commit) is _CACHED_NO_EXIST
+    return call_hub(lambda: try_to_load_from_cache(repo, name, revision=commit), repo, commit) is _CACHED_NO_EXIST
 
 
 def _download(repo: str, name: str, revision: str, pin: str = "") -> Path | None:
     """Gets one file into the cache and checks it; None where the repository does not have it."""
     began = monotonic()
-    return patiently(lambda: _try_to_download(repo, name, revision, pin, began))
+    return with_retries(lambda: _try_to_download(repo, name, revision, pin, began))
 
 
 def _try_to_download(repo: str, name: str, revision: str, pin: str, began: float) -> Path | None:
@@ -138,7 +138,7 @@ def _try_to_download(repo: str, name: str, revision: str, pin: str, began: float
 
     size = None
     try:
-        answer = ask(repo, name, revision)
+        answer = file_metadata(repo, name, revision)
         stated, size = str(answer.etag), answer.size
         if not STATED_HASH.fullmatch(stated):
             raise CheckpointError(
@@ -155,13 +155,13 @@ def _try_to_download(repo: str, name: str, revision: str, pin: str, began: float
         stated = ""  # the client is asked all the same, since it remembers the answer
     download = partial(hf_hub_download, repo, name, revision=revision, etag_timeout=client.TIMEOUT)
     try:
-        path = Path(call(download, repo, revision, name, began + client.seconds_for(size) - monotonic()))
+        path = Path(call_hub(download, repo, revision, name, began + client.timeout_for(size) - monotonic()))
     except NoSuchFile:
         return None
     except HubTimeout:
-        _free(repo, stated)
+        _remove_lock(repo, stated)
         raise
-    if damage := call(lambda: damage_of(path, stated), repo, revision):
+    if damage := call_hub(lambda: damage_of(path, stated), repo, revision):
         _unlink(path)
         remedy = "run the command again, or check the proxy and HF_ENDPOINT"
         raise CorruptDownload(f"{name} of {repo} arrived damaged: {damage}; {remedy}.")
@@ -184,12 +184,12 @@ def _commit_of(repo: str, names: tuple[str, ...], revision: str) -> str:
     raise _lacks(repo, names, revision)
 
 
-def ask(repo: str, name: str, revision: str) -> "HfFileMetadata":
+def file_metadata(repo: str, name: str, revision: str) -> "HfFileMetadata":
     """One short question: which commit, which hash, which size."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    url = call(lambda: hf_hub_url(repo, name, revision=revision), repo, revision)
-    answer = call(lambda: get_hf_file_metadata(url, timeout=client.TIMEOUT), repo, revision, name, client.ANSWER)
+    url = call_hub(lambda: hf_hub_url(repo, name, revision=revision), repo, revision)
+    answer = call_hub(lambda: get_hf_file_metadata(url, timeout=client.TIMEOUT), repo, revision, name, client.ANSWER_TIMEOUT)
     if not FULL_COMMIT.fullmatch(answer.commit_hash or ""):
         raise not_the_hub(repo)
     return answer
@@ -242,7 +242,7 @@ def _unlink(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _free(repo: str, stated: str) -> None:
+def _remove_lock(repo: str, stated: str) -> None:
     """Takes a file's lock out of the next try's way, where a client that was given up sleeps with the lock in its hand.
 
     The lock only saves a second download of the same file: each goes to a file of its own, which takes its place whole.

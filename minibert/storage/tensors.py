@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CheckpointError
-from .files import no_key_twice, open_plain, own_file, read_json
+from .files import open_regular_file, path_inside, read_json, reject_duplicate_keys
 from .messages import short
 
 LARGEST_HEADER = 4 * 2**20  # bytes; 1,000 blocks, the most that config.py allows, have one of 2.4 million
@@ -48,9 +48,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        file = open_plain(own_file(path.parent, path.name))
+        file = open_regular_file(path_inside(path.parent, path.name))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no {path.name}; wanted a checkpoint's folder.") from error
+        raise CheckpointError(f"{path.parent} has no {path.name}; expected a checkpoint's folder.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
     start = b""
@@ -64,7 +64,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 raise ValueError(f"its header has {length:,} bytes, and {LARGEST_HEADER:,} is what minibert reads")
             header = file.read(length)
         tensors: dict[str, Tensor] = load_file(path)
-        json.loads(header, object_pairs_hook=no_key_twice)  # of a tensor that is named twice, load_file gives the last
+        json.loads(header, object_pairs_hook=reject_duplicate_keys)  # of a tensor that is named twice, load_file gives the last
     except (SafetensorError, OSError, ValueError) as error:
         remedy = "fetch it again"
         if start == b"version ":
@@ -79,7 +79,7 @@ def weights_of(folder: Path) -> Path:
 
     Raises ValueError or OSError, in one sentence, for a link out of the folder.
     """
-    whole, index = own_file(folder, "model.safetensors"), own_file(folder, INDEX)
+    whole, index = path_inside(folder, "model.safetensors"), path_inside(folder, INDEX)
     return index if index.exists() and not whole.exists() else whole
 
 
@@ -94,16 +94,16 @@ def read_shards(path: Path) -> dict[str, Tensor]:
     Raises CheckpointError, in one sentence.
     """
     try:
-        index = read_json(own_file(path.parent, path.name))
+        index = read_json(path_inside(path.parent, path.name))
     except (OSError, ValueError) as error:
         raise CheckpointError(str(error)) from error
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
-        raise CheckpointError(f'{path} is no index of shards; wanted {{"weight_map": {{tensor: file}}}}.')
+        raise CheckpointError(f'{path} is no index of shards; expected {{"weight_map": {{tensor: file}}}}.')
     files = sorted(set(places.values()))
     strange = [file for file in files if not file.endswith(".safetensors") or "/" in file or "\\" in file]
     if strange:
-        raise CheckpointError(f"{path} names {short.repr(strange[0])}; wanted a safetensors file of the same folder.")
+        raise CheckpointError(f"{path} names {short.repr(strange[0])}; expected a safetensors file of the same folder.")
     tensors: dict[str, Tensor] = {}
     for file in files:
         shard, expected = read_tensors(path.parent / file), {name for name in places if places[name] == file}
@@ -130,11 +130,11 @@ def write_tensors(tensors: dict[str, Tensor], file: BinaryIO) -> None:
     end = 0
     for name, tensor in ordered:
         if tensor.dtype not in DTYPES:
-            raise ValueError(f"{shown(name)} has dtype {tensor.dtype}; wanted {', '.join(map(str, FLOATS))}.")
+            raise ValueError(f"{shown(name)} has dtype {tensor.dtype}; expected {', '.join(map(str, FLOATS))}.")
         if tensor.is_meta:
-            raise ValueError(f"{shown(name)} is on the meta device and has no numbers; wanted one that has.")
+            raise ValueError(f"{shown(name)} is on the meta device and has no numbers; expected one that has.")
         if tensor.layout != torch.strided:
-            raise ValueError(f"{shown(name)} has the layout {tensor.layout}; wanted a dense tensor, as to_dense() makes.")
+            raise ValueError(f"{shown(name)} has the layout {tensor.layout}; expected a dense tensor, as to_dense() makes.")
         if name == "__metadata__" or any("\ud800" <= letter <= "\udfff" for letter in name):
             raise ValueError(f"a tensor is named {shown(name)}, which a safetensors file cannot hold; rename it.")
         start, end = end, end + tensor.nbytes
@@ -180,7 +180,7 @@ def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
                 f"{path}: {name} has shape {tuple(tensor.shape)}; config.json's model wants {tuple(parameter.shape)}.{rest}"
             )
         if tensor.dtype not in FLOATS:
-            raise CheckpointError(f"{path}: {name} has dtype {tensor.dtype}; wanted {', '.join(map(str, FLOATS))}.")
+            raise CheckpointError(f"{path}: {name} has dtype {tensor.dtype}; expected {', '.join(map(str, FLOATS))}.")
 
 
 def check_finite(tensors: dict[str, Tensor], path: Path | str) -> None:

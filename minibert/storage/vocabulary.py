@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import own_file, read_json, read_small
+from .files import path_inside, read_json, read_small
 from .messages import short
 
 if TYPE_CHECKING:
@@ -21,17 +21,17 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
     Raises OSError where the file cannot be read, ValueError in one sentence where it makes no sense.
     """
-    path = own_file(folder, "tokenizer_config.json")
+    path = path_inside(folder, "tokenizer_config.json")
     values = _read_object(path) if path.exists() else {}
     settings = SETTINGS | {name: values[name] for name in SETTINGS if name in values}
     for name in ("do_lower_case", "strip_accents", "tokenize_chinese_chars"):
         if type(settings[name]) is not bool and not (name == "strip_accents" and settings[name] is None):
-            raise ValueError(f"{path}: {name} is {short.repr(settings[name])}; wanted true or false.")
+            raise ValueError(f"{path}: {name} is {short.repr(settings[name])}; expected true or false.")
     length = settings["model_max_length"]
     if type(length) is float and 1e9 < length < math.inf:  # 1e30, as JSON may spell "no limit"
         length = settings["model_max_length"] = int(length)
     if type(length) is not int or length < 3:
-        raise ValueError(f"{path}: model_max_length is {short.repr(length)}; wanted a number of tokens.")
+        raise ValueError(f"{path}: model_max_length is {short.repr(length)}; expected a number of tokens.")
     return settings
 
 
@@ -42,11 +42,11 @@ def read_vocabulary(folder: Path) -> dict[str, int]:
     Raises OSError where the file cannot be read, ValueError in one sentence where it holds no whole vocabulary, or a file
     beside it adds tokens.
     """
-    path = own_file(folder, "tokenizer.json")
+    path = path_inside(folder, "tokenizer.json")
     if path.exists():
         vocabulary = _of_json(path)
     else:
-        path = own_file(folder, "vocab.txt")
+        path = path_inside(folder, "vocab.txt")
         if not path.exists():
             raise FileNotFoundError(f"{folder} has no vocab.txt and no tokenizer.json; a checkpoint needs one of them.")
         try:
@@ -105,12 +105,12 @@ def _of_json(path: Path) -> dict[str, int]:
     values = _read_object(path)
     model = values.get("model")
     if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-        raise ValueError(f"{path} holds no WordPiece vocabulary; wanted a BERT's tokenizer.")
+        raise ValueError(f"{path} holds no WordPiece vocabulary; expected a BERT's tokenizer.")
     vocabulary: dict[str, int] = model["vocab"]
     if not all(type(index) is int for index in vocabulary.values()):
         raise ValueError(f"{path} numbers its tokens with something else than whole numbers; fetch it again.")
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise ValueError(f"{path} numbers its {len(vocabulary)} tokens with gaps; wanted the ids 0 to {len(vocabulary) - 1}.")
+        raise ValueError(f"{path} numbers its {len(vocabulary)} tokens with gaps; expected the ids 0 to {len(vocabulary) - 1}.")
     try:
         "".join(vocabulary).encode()
     except UnicodeEncodeError as error:  # JSON can spell half a character, UTF-8 cannot
@@ -127,7 +127,7 @@ def _check_additions(folder: Path, vocabulary: dict[str, int]) -> None:
     The reference then looks for that token before it splits a text into words, and finds other ids.
     """
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        path = own_file(folder, name)
+        path = path_inside(folder, name)
         values = _read_object(path) if path.exists() else {}
         decoder = values.get("added_tokens_decoder") or {}
         for index, token in decoder.items() if isinstance(decoder, dict) else [(None, decoder)]:
@@ -142,7 +142,7 @@ def _check_additions(folder: Path, vocabulary: dict[str, int]) -> None:
                 raise ValueError(f"{path}: {role} is {short.repr(values[role])}; minibert knows {standard} alone.")
         if values.get("split_special_tokens"):
             raise ValueError(f"{path}: split_special_tokens is set; minibert never cuts a special token into pieces.")
-    path = own_file(folder, "added_tokens.json")
+    path = path_inside(folder, "added_tokens.json")
     for token, index in (_read_object(path) if path.exists() else {}).items():
         _check_token(path, token, vocabulary, index)
 
@@ -167,5 +167,5 @@ def _content(token: Any) -> str | None:
 def _read_object(path: Path) -> dict[str, Any]:
     values = read_json(path)
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}; wanted an object.")
+        raise ValueError(f"{path} holds a {type(values).__name__}; expected an object.")
     return values

@@ -363,7 +363,7 @@ def test_a_bad_record_leaves_the_lines_before_it_and_the_error_counts_them(minib
     file.write_bytes(good + b'{"text": ""}\n{"review": "never"}\n')
     done = minibert("classify", *SST2, "--file", file, "--field", "review", "--output", output)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"minibert: line 12 of {file} has no key 'review', only ['text']; wanted")
+    assert done.stderr.startswith(f"minibert: line 12 of {file} has no key 'review', only ['text']; expected")
     assert done.stderr.endswith(f"; the texts before it were classified. 11 lines of labels can be read in {output}.\n")
     assert [one["text"] for one in objects(output.read_text())] == [f"number {number}" for number in range(11)]
 

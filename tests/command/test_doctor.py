@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig
 from minibert.command import doctor
-from minibert.fast import why_not
+from minibert.fast import unsupported_reason
 from minibert.storage import client
 
 import pytest
@@ -63,8 +63,8 @@ def test_all_is_well_where_the_hub_answers_and_everything_is_named(server, looke
         assert line_of(lines, package).split() == [package, version(package)]
     assert str(tmp_path / "hub") in line_of(lines, "cache") and "GB free" in line_of(lines, "cache")
     assert "whole: 22,713,218 parameters, labels NEGATIVE, POSITIVE" in line_of(lines, "mini-sst2")
-    assert ("packed" in line_of(lines, "fast float32")) == (why_not(torch.float32) is None)
-    assert ("packed" in line_of(lines, "fast bfloat16")) == (why_not(torch.bfloat16) is None)
+    assert ("packed" in line_of(lines, "fast float32")) == (unsupported_reason(torch.float32) is None)
+    assert ("packed" in line_of(lines, "fast bfloat16")) == (unsupported_reason(torch.bfloat16) is None)
 
 
 def test_without_the_hub_all_is_well_only_where_the_default_checkpoint_is_in_the_cache(server, looked):

@@ -139,7 +139,8 @@ def test_no_space_for_fetch_is_one_sentence_and_nothing_half_is_left(minibert, f
     with full(place.parent, room=8192):
         done = minibert("fetch", folder, "--to", place)
         assert done.returncode == 1 and done.stdout == "" and list(place.iterdir()) == []
-        assert done.stderr.startswith(f"minibert: '{place}/model.safetensors' cannot be written (No space left on device); wanted ")
+        words = "cannot be written (No space left on device); expected "
+        assert done.stderr.startswith(f"minibert: '{place}/model.safetensors' {words}")
     assert minibert("fetch", folder, "--to", place).returncode == 0 and files_of(place) == files_of(folder)
 
 
@@ -165,7 +166,7 @@ def test_no_space_for_a_page_leaves_the_old_one_and_with_space_it_is_written(min
     command = ("explain", "--model", folder, "--html", page, "word7 word8")
     with full(page.parent, room=4096):
         done = minibert(*command)
-        assert done.returncode == 1 and "page.html' cannot be written (No space left on device); wanted " in done.stderr
+        assert done.returncode == 1 and "page.html' cannot be written (No space left on device); expected " in done.stderr
         assert files_of(page.parent) == {"page.html": b"the page before"}
     assert minibert(*command).returncode == 0 and page.read_text("utf-8").startswith("<!")
     assert list(files_of(page.parent)) == ["page.html"]
@@ -173,7 +174,7 @@ def test_no_space_for_a_page_leaves_the_old_one_and_with_space_it_is_written(min
 
 def test_no_space_for_what_a_training_run_saves_is_one_sentence_and_with_space_it_goes_on(lesson, monkeypatch, mounted):
     wanted, place = train_on(lesson, monkeypatch, "unbroken"), mounted()
-    words, failed = r"^train: '.*/(.trial-\w+/[\w.]+|training.pt)' cannot be written \(No space left on device\); wanted", set()
+    words, failed = r"^train: '.*/(.trial-\w+/[\w.]+|training.pt)' cannot be written \(No space left on device\); expected", set()
     for room in range(0, 49152, 8192):  # PyTorch fails in one way or another, as the file ends amid a tensor or before one
         with full(place, room), pytest.raises(SystemExit, match=words) as ended:
             train_on(lesson, monkeypatch, place, "--epochs", 1)
@@ -237,7 +238,7 @@ def test_fetch_to_a_read_only_place_is_one_sentence(minibert, folder, mounted):
     place = mounted("ro")
     for to in (place, place / "new"):
         done = minibert("fetch", folder, "--to", to)
-        assert done.returncode == 1 and "cannot be written (Read-only file system); wanted" in done.stderr
+        assert done.returncode == 1 and "cannot be written (Read-only file system); expected" in done.stderr
 
 
 HOMES = {

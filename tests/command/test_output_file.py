@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 from minibert.command import output_file
 from minibert.command.cli import main
-from minibert.command.output_file import LOOKED_AT
+from minibert.command.output_file import RECHECKED_LINES
 from minibert.command.text_file import Text
-from minibert.fast import why_not
+from minibert.fast import unsupported_reason
 from minibert.text_classification import pipeline
 from minibert.tokenizer import DistilBertTokenizer
 
@@ -102,11 +102,11 @@ def test_what_is_labelled_stays_as_it_is_and_only_its_end_is_looked_at_once_more
     monkeypatch.setattr(DistilBertTokenizer, "__call__", listen)
     output.write_bytes(b"".join(lines[:9]))
     classify("--file", "texts.txt", "--output", output, "--resume")
-    assert given == [*TEXTS[9 - LOOKED_AT : 9], *TEXTS[9:]] and output.read_bytes().startswith(b"".join(lines[:9]))
+    assert given == [*TEXTS[9 - RECHECKED_LINES : 9], *TEXTS[9:]] and output.read_bytes().startswith(b"".join(lines[:9]))
     finished = output.read_bytes()
     given.clear()
     done = classify("--file", "texts.txt", "--output", output, "--resume")
-    assert given == TEXTS[-LOOKED_AT:] and output.read_bytes() == finished
+    assert given == TEXTS[-RECHECKED_LINES:] and output.read_bytes() == finished
     assert done.stdout.startswith("0 texts, and 16 that had theirs before,")
 
 
@@ -151,7 +151,7 @@ def test_another_checkpoint_under_the_same_name_is_known_by_its_answers(classify
     assert re.search(rf"line \d of .* says {label}, and tiny now gives this text {label}; --resume wants", done.errors[0])
 
 
-@pytest.mark.skipif(why_not(torch.bfloat16) is not None, reason="this processor has no instructions for bfloat16")
+@pytest.mark.skipif(unsupported_reason(torch.bfloat16) is not None, reason="this processor has no instructions for bfloat16")
 def test_another_dtype_is_another_model(classify, tmp_path):
     output = tmp_path / "labels.jsonl"
     classify("--output", output, "word7", "word8")
@@ -250,7 +250,7 @@ def test_reading_what_is_there_takes_no_more_memory_however_much_it_is(tmp_path)
     with open(tmp_path / "labels.jsonl", "a+b", buffering=0) as output:
         tracemalloc.start()
         texts = (Text("a film", number) for number in range(20_001))
-        left = output_file.go_on(output, "labels.jsonl", texts, "tiny", None, lambda texts: [{"GOOD": 0.75}] * len(texts), 0.0)
+        left = output_file.resume(output, "labels.jsonl", texts, "tiny", None, lambda texts: [{"GOOD": 0.75}] * len(texts), 0.0)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert left.texts == 20_000 and len(list(left.rest)) == 1 and peak < 2**16

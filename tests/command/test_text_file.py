@@ -177,27 +177,27 @@ BAD = [
     ("lines", b"x\ny\nab\xff\n", 2, "line 3 of file is not UTF-8 (byte 3)"),
     ("lines", b"\xef\xbb\xbfab\xff", 0, "line 1 of file is not UTF-8 (byte 6)"),
     ("jsonl", b'{"text": "x"}\n{"text": "\xff"}\n', 1, "line 2 of file is not UTF-8 (byte 11)"),
-    ("jsonl", b'{"text": "x"}\n\n{"text": "y"}\n', 1, "line 2 of file is blank; wanted a JSON object on each line"),
+    ("jsonl", b'{"text": "x"}\n\n{"text": "y"}\n', 1, "line 2 of file is blank; expected a JSON object on each line"),
     ("jsonl", b'{"text": "x"}\n{"text": \n', 1, "line 2 of file cannot be read as JSON (Expecting value: "),
     ("jsonl", b'{"text": "x", "text": "y"}\n', 0, "line 1 of file cannot be read as JSON (the key 'text' is there twice)"),
     ("jsonl", b'{"text": ' + b"1" * 5000 + b"}\n", 0,
      "line 1 of file cannot be read as JSON (Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits);"
-     " wanted a JSON object"),
+     " expected a JSON object"),
     ("jsonl", b"[" * 100_000, 0, "line 1 of file cannot be read as JSON ("),
-    ("jsonl", b'{"text": "x"}\n["y"]\n', 1, "line 2 of file is ['y']; wanted a JSON object on each line"),
-    ("jsonl", b'{"text": "x"}\n{"txt": "y", "n": 1}\n', 1, "line 2 of file has no key 'text', only ['txt', 'n']; wanted one of"),
-    ("jsonl", b'{"text": "x"}\n{"text": 3.5}\n', 1, "line 2 of file has 3.5 under 'text'; wanted a string"),
-    ("jsonl", b'{"text": null}\n', 0, "line 1 of file has null under 'text'; wanted a string"),
-    ("csv", b'id,text\n1,"x\ny"\n2\n', 1, "line 4 of file has 1 column; wanted 2, as line 1 names them"),
-    ("csv", b"text,id\nI liked it, really,1\n", 0, "line 2 of file has 3 columns; wanted 2, as line 1 names them"),
+    ("jsonl", b'{"text": "x"}\n["y"]\n', 1, "line 2 of file is ['y']; expected a JSON object on each line"),
+    ("jsonl", b'{"text": "x"}\n{"txt": "y", "n": 1}\n', 1, "line 2 of file has no key 'text', only ['txt', 'n']; expected one of"),
+    ("jsonl", b'{"text": "x"}\n{"text": 3.5}\n', 1, "line 2 of file has 3.5 under 'text'; expected a string"),
+    ("jsonl", b'{"text": null}\n', 0, "line 1 of file has null under 'text'; expected a string"),
+    ("csv", b'id,text\n1,"x\ny"\n2\n', 1, "line 4 of file has 1 column; expected 2, as line 1 names them"),
+    ("csv", b"text,id\nI liked it, really,1\n", 0, "line 2 of file has 3 columns; expected 2, as line 1 names them"),
     ("csv", b'id,text\n1,"x\ny"\n2,"z\n3,w\n', 1,
-     "line 4 of file cannot be read as CSV (a quote is opened and never closed); wanted quotes"),
-    ("csv", b'id,text\n1,x\n2,"y"z\n', 1, "line 3 of file cannot be read as CSV (',' expected after '\"'); wanted quotes"),
+     "line 4 of file cannot be read as CSV (a quote is opened and never closed); expected quotes"),
+    ("csv", b'id,text\n1,x\n2,"y"z\n', 1, "line 3 of file cannot be read as CSV (',' expected after '\"'); expected quotes"),
     ("csv", b"id,text\n1,x\ry\n", 0,
-     "line 2 of file cannot be read as CSV (new-line character seen in unquoted field); wanted quotes"),
+     "line 2 of file cannot be read as CSV (new-line character seen in unquoted field); expected quotes"),
     ("csv", b'id,text\n1,"x\n\xff"\n', 0, "line 3 of file is not UTF-8 (byte 1)"),
-    ("csv", b"id,text\n1,x\n\n2,y\n", 1, "line 3 of file is blank; wanted 2 columns, as line 1 names them"),
-    ("tsv", b"id\ttext\n1\tx\n\r\n\n2\ty\n", 1, "line 3 of file is blank; wanted 2 columns, as line 1 names them"),
+    ("csv", b"id,text\n1,x\n\n2,y\n", 1, "line 3 of file is blank; expected 2 columns, as line 1 names them"),
+    ("tsv", b"id\ttext\n1\tx\n\r\n\n2\ty\n", 1, "line 3 of file is blank; expected 2 columns, as line 1 names them"),
     ("lines", b"x\nno\0pe\n", 1, "line 2 of file is no text, for its byte 3 is zero"),
     ("csv", b"id,text\n1,\0\n", 0, "line 2 of file is no text, for its byte 3 is zero"),
     ("lines", "good\n".encode("utf-16-le"), 0,
@@ -209,8 +209,8 @@ BAD = [
     ("lines", b"\x93\x94\xe4\n", 0, "line 1 of file is not UTF-8 (byte 1)."),
     ("lines", b"\x1b\x02good \xe4\n", 0, "line 1 of file is not UTF-8 (byte 8)."),
     ("jsonl", b"[\n", 0,
-     "line 1 of file cannot be read as JSON (Expecting value: line 2 column 1 (char 2)); wanted a JSON object on each"),
-    ("tsv", b"text\tid\nx\t1\ny\n", 1, "line 3 of file has 1 column; wanted 2, as line 1 names them"),
+     "line 1 of file cannot be read as JSON (Expecting value: line 2 column 1 (char 2)); expected a JSON object on each"),
+    ("tsv", b"text\tid\nx\t1\ny\n", 1, "line 3 of file has 1 column; expected 2, as line 1 names them"),
     ("tsv", b"text\tid\nx\t1\ny\xff\t1\n", 1, "line 3 of file is not UTF-8 (byte 2)"),
 ]  # fmt: skip
 
@@ -234,10 +234,10 @@ UNREADABLE = [
     ("tsv", b"id\treview\r\n", None, "file is TSV with the columns ['id', 'review']; say where the text is"),
     ("csv", b"id,review\n", "text", "file has no column 'text'; it has the columns ['id', 'review'], and --field wants"),
     ("tsv", b"text\tid\ttext\n", "text", "file has more than one column 'text'; it has the columns ['text', 'id', 'text']"),
-    ("csv", b"", "text", "file is empty; wanted a CSV file, whose first line names its columns"),
-    ("tsv", b"", None, "file is empty; wanted a TSV file"),
+    ("csv", b"", "text", "file is empty; expected a CSV file, whose first line names its columns"),
+    ("tsv", b"", None, "file is empty; expected a TSV file"),
     ("csv", b'"id,review\n', "text", "line 1 of file cannot be read as CSV (a quote is opened and never closed)"),
-    ("xml", b"", None, "form is 'xml'; wanted one of lines, jsonl, csv, tsv"),
+    ("xml", b"", None, "form is 'xml'; expected one of lines, jsonl, csv, tsv"),
 ]  # fmt: skip
 
 
@@ -412,5 +412,5 @@ def test_a_record_that_is_too_long_is_refused_by_its_line(monkeypatch, form):
     monkeypatch.setattr("minibert.command.text_file.LONGEST", 90)
     good, long = (written(["x", "y" * length], form) for length in (1, 99))
     assert len(read(good, form)) == 2
-    with pytest.raises(ValueError, match=r"^line \d of file has more than 90 bytes; wanted shorter records; the texts before it"):
+    with pytest.raises(ValueError, match=r"^line \d of file has more than 90 bytes; expected shorter records; the texts before it"):
         read(long, form)

@@ -194,7 +194,7 @@ def test_a_quick_run_ends_with_the_table_and_writes_every_figure(small, monkeypa
     ("arguments", "words"),
     [
         (["--data", "absent.tsv"], "'absent.tsv' cannot be used (No such file or directory)"),
-        (["--json", "absent/found.json"], "absent/found.json cannot be written; wanted a file in a folder"),
+        (["--json", "absent/found.json"], "absent/found.json cannot be written; expected a file in a folder"),
         (["--repeats", "0"], "--repeats is 0 and --threads"),
         (["--model", "./absent"], "there is no folder ./absent"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import minibert.model
 from minibert import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, save_pretrained
-from minibert.fast import why_not
+from minibert.fast import unsupported_reason
 from minibert.model import DistilBertForSequenceClassification
 
 import compare
@@ -177,7 +177,7 @@ def test_against_fast_every_stage_agrees_and_rounds_in_another_way(small, monkey
     stages = json.loads(written.read_text())["stages"]
     assert status == 0 and "All stages agree. " in out and "in minibert, fast" in out
     assert [stage["name"] for stage in stages if "attention" in stage["name"]] == ["block 0, attention", "block 1, attention"]
-    if why_not() is None:
+    if unsupported_reason() is None:
         assert 0 < max(stage["absolute"] for stage in stages) < 1e-4
     _, out, _ = call(monkeypatch, capsys, "--model", small, "--against", "fast", "good " * 200)
     assert "All stages that could be compared agree; 2 attention maps were not given." in out
@@ -394,17 +394,17 @@ class Leaves(FeedForward):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--against", "mini-sst2"], "wanted two models of one size"),
+        (["--against", "mini-sst2"], "expected two models of one size"),
         (["--against", "./absent"], "there is no folder ./absent"),
         (["--model", "./absent"], "there is no folder ./absent"),
-        (["--swap", "FeedForward"], "wanted Class=file.py:Class"),
+        (["--swap", "FeedForward"], "expected Class=file.py:Class"),
         (["--swap", "FeedForward=raises.py:Mine"], "raises.py, line 4, raised AttributeError: "),
-        (["--json", "absent/found.json"], "absent/found.json cannot be written; wanted a file in a folder"),
+        (["--json", "absent/found.json"], "absent/found.json cannot be written; expected a file in a folder"),
         (["--against", "fast", "--gradients"], "what is made fast gives no gradients"),
-        (["--json", "."], ". cannot be written; wanted a file in a folder"),
+        (["--json", "."], ". cannot be written; expected a file in a folder"),
         (["--swap", "FeedForward=raises.py:Leaves"], "raises.py, line 7, raised SystemExit: 0"),
         (["--swap", "FeedForward=raises.py:Mine", "--swap", "FeedForward=raises.py:Leaves"], "--swap names FeedForward twice"),
-        (["--html", "absent/page.html"], "absent/page.html cannot be written; wanted a file in a folder"),
+        (["--html", "absent/page.html"], "absent/page.html cannot be written; expected a file in a folder"),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence_and_status_2(small, monkeypatch, capsys, tmp_path, arguments, sentence):

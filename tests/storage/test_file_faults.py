@@ -189,13 +189,13 @@ def test_a_pipe_or_a_folder_in_a_files_place_is_refused_at_once(folder):
     done = subprocess.run([sys.executable, "-c", KINDS, folder, *FILES], capture_output=True, text=True, timeout=60)
     wanted = []
     for name in FILES:
-        wanted += [f"pipe {folder / name} is a pipe or a device; wanted a plain file."]
-        wanted += [f"folder {folder / name} is a folder; wanted a plain file."]
+        wanted += [f"pipe {folder / name} is a pipe or a device; expected a plain file."]
+        wanted += [f"folder {folder / name} is a folder; expected a plain file."]
     assert done.stdout.splitlines() == wanted and done.stderr == ""
 
 
 def test_a_device_is_refused_before_it_is_read():
-    with pytest.raises(ValueError, match="/dev/zero is a pipe or a device; wanted a plain file"):
+    with pytest.raises(ValueError, match="/dev/zero is a pipe or a device; expected a plain file"):
         DistilBertConfig.from_json("/dev/zero")
 
 
@@ -363,7 +363,7 @@ def test_a_size_with_thousands_of_digits_is_refused_by_name(files, tmp_path, nam
 def test_a_label_that_a_terminal_would_obey_is_refused(folder, files, label):
     values = json.loads(files["config.json"]) | {"id2label": {"0": "BAD", "1": label}}
     (folder / "config.json").write_text(json.dumps(values))
-    refused(lambda: load(folder), "id2label", "wanted names that can be printed")
+    refused(lambda: load(folder), "id2label", "expected names that can be printed")
     assert refusal(lambda: load(folder)).isprintable()  # it is told, not obeyed
 
 

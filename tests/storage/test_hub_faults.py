@@ -210,7 +210,7 @@ def test_a_git_lfs_pointer_in_the_cache_is_removed_and_the_file_fetched(server, 
 
 
 def ours_at_work() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == client.OURS]
+    return [thread for thread in threading.enumerate() if thread.name == client.THREAD_NAME]
 
 
 SLOW = {
@@ -259,9 +259,9 @@ def test_an_answer_that_never_comes_to_its_end_is_given_up(server, cache, model,
 
 
 def test_the_time_for_a_file_grows_with_its_size_up_to_a_limit():
-    assert client.seconds_for(None) == client.seconds_for(0) == 90
-    assert client.seconds_for(267_832_558) == pytest.approx(90 + 267_832_558 / 50_000)  # the default checkpoint: 91 minutes
-    assert client.seconds_for(10**15) == 7200
+    assert client.timeout_for(None) == client.timeout_for(0) == 90
+    assert client.timeout_for(267_832_558) == pytest.approx(90 + 267_832_558 / 50_000)  # the default checkpoint: 91 minutes
+    assert client.timeout_for(10**15) == 7200
 
 
 # Who is let in
@@ -376,7 +376,7 @@ def test_an_address_in_what_the_client_says_loses_its_password_and_no_failure_of
     def fail():
         raise RuntimeError(f"cannot read https://user:{PASSWORD}@hub.invalid/some/model\nfor reasons of its own")
 
-    message = refusal(lambda: client.call(fail, REPO, "main"))
+    message = refusal(lambda: client.call_hub(fail, REPO, "main"))
     assert "RuntimeError: cannot read https://hub.invalid/some/model" in message and REPO in message
 
 
@@ -483,7 +483,7 @@ def test_a_pinned_checkpoint_needs_no_question_even_without_links(pinned, cache,
 # Through the command line, in a process of its own
 
 CLASSIFY = ["classify", "--model", REPO, "word7"]
-SHORT = "from minibert import cli, client; client.GRACE = 1.4; client.PAUSE = 0.1; cli.main()"
+SHORT = "from minibert import cli, client; client.BASE_TIMEOUT = 1.4; client.PAUSE = 0.1; cli.main()"
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_nothing_of_a_checkpoint_is_run_and_no_other_file_is_opened(trapped, tmp
 def test_a_pickle_is_not_opened_where_there_is_nothing_else(trapped, tmp_path):
     (trapped / "model.safetensors").unlink()
     said, opened = read(trapped, tmp_path)
-    assert "names '../outside/model.safetensors'; wanted a safetensors file of the same folder" in said
+    assert "names '../outside/model.safetensors'; expected a safetensors file of the same folder" in said
     assert not [name for name in opened if name.startswith("outside")]
     (trapped / "model.safetensors.index.json").unlink()
     said, opened = read(trapped, tmp_path)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ..course.exercise import Exercise
-from ..stubs.sample_inputs import Case, lab
+from ..stubs.sample_inputs import Case, sample_model
 from ..stubs.splice import BEHIND, graft
 from ..trace.functions import resolve
 from ..trace.tape import Tape, leaves
 from .by_hand import Guard, forbidden
-from .exceptions import SECONDS, Finding, own_frame, time_limit, trouble
+from .exceptions import SECONDS, CheckFailed, describe_exception, own_frame, time_limit
 from .trial import Run, Trial, shown
 from .wrong_kind import other_sizes, quoted
 
@@ -31,7 +31,7 @@ JUDGING = 15  # seconds of computing for a judge, who may run whole models
 
 
 def load(exercise: Exercise, text: str, file: str) -> "Answer | Page":
-    """What a file holds. Raises Finding where it cannot be used.
+    """What a file holds. Raises CheckFailed where it cannot be used.
 
     text   of the file
     file   where it stands
@@ -55,7 +55,8 @@ def hide(exercise: Exercise) -> Callable[[], None]:
 
         def until_then(*args: Any, **kwargs: Any) -> Any:
             if gone:
-                raise Finding("not written", f"Your lines call the real {exercise.cut.qualname}; here it is to be written anew.")
+                told = f"Your lines call the real {exercise.cut.qualname}; here it is to be written anew."
+                raise CheckFailed("not written", told)
             return real(*args, **kwargs)
 
         setattr(owner, name, until_then)  # and no __wrapped__, which would lead to the real one
@@ -73,7 +74,7 @@ class _NotHere(importlib.abc.MetaPathFinder):
 
 
 class Answer:
-    """Lines in the place of the real ones. Has Trial's methods; all of them raise Finding where the lines raise."""
+    """Lines in the place of the real ones. Has Trial's methods; all of them raise CheckFailed where the lines raise."""
 
     def __init__(self, exercise: Exercise, text: str, file: str):
         self.exercise, self.text, self.file = exercise, text, file
@@ -90,21 +91,21 @@ class Answer:
         return asked
 
     def run(self, case: Case, seed: int = 0) -> Run:
-        """As Trial's. What the source behind the gap raises comes as the error, a Finding, since the values may tell more."""
+        """As Trial's. What the source behind the gap raises comes as the error, a CheckFailed, since the values may tell more."""
         with in_words(self.file, self.text, case), Guard(forbidden(self.exercise), self.file) as guard:
             run = self.trial.run(case, seed)
         if guard.found:
             who = f"Line {guard.line} calls" if guard.line else "Your lines call"
             line = f"\n    {self.text.splitlines()[guard.line - 1].strip()}" if guard.line else ""
-            raise Finding("not written", f"{who} PyTorch's {guard.found}; here it is to be written by hand.{line}")
+            raise CheckFailed("not written", f"{who} PyTorch's {guard.found}; here it is to be written by hand.{line}")
         for name, value in run.values.items():
             for part, tensor in leaves(value):
                 if tensor.device.type != "cpu":
-                    text = f"{quoted(name + part)} is on {tensor.device}; wanted it on cpu, where its input is."
-                    raise Finding("wrong kind", text)
+                    text = f"{quoted(name + part)} is on {tensor.device}; expected it on cpu, where its input is."
+                    raise CheckFailed("wrong kind", text)
         return run if run.error is None else replace(run, error=self._raised(run.error, case))
 
-    def _raised(self, error: Exception, case: Case) -> Finding:
+    def _raised(self, error: Exception, case: Case) -> CheckFailed:
         """Raises what the lines themselves raised, or did not make; returns what the source could not go on with."""
         place = own_frame(error, self.file)
         if place is not None and place[1] < BEHIND:
@@ -112,9 +113,9 @@ class Answer:
         cut, made = self.exercise.cut, self.trial.graft.made
         lost = [name for name in cut.makes if made and name not in made[-1]]
         if lost:
-            raise Finding("does not run", f"Your lines make no variable `{lost[0]}`, and the source goes on with it.")
+            raise CheckFailed("does not run", f"Your lines make no variable `{lost[0]}`, and the source goes on with it.")
         where = f"Line {place[1] - BEHIND} of {cut.module.__name__}, which goes on with what you made," if place else "It"
-        return Finding("does not run", f"{where} raised {type(error).__name__}: {error}.")
+        return CheckFailed("does not run", f"{where} raised {type(error).__name__}: {error}.")
 
     def arises(self, case: Case, nan: bool) -> str:
         """The first line that makes NaN, or, if that is not what came out, something infinite; and a row that has no softmax."""
@@ -157,7 +158,7 @@ class Page:
 
 @contextlib.contextmanager
 def in_words(file: str, text: str, case: Case | None = None, seconds: int = SECONDS) -> Iterator[None]:
-    """Whatever is raised within becomes a Finding, and so does what takes too long."""
+    """Whatever is raised within becomes a CheckFailed, and so does what takes too long."""
     try:
         with time_limit(seconds):
             yield
@@ -167,6 +168,6 @@ def in_words(file: str, text: str, case: Case | None = None, seconds: int = SECO
         raise _trouble(error, file, text, case) from error
 
 
-def _trouble(error: BaseException, file: str, text: str, case: Case | None) -> Finding:
-    found = trouble(error, file, text, lab().axis_of(case.batch if case else None))
-    return Finding(found.stage, found.text + (other_sizes(case) if case else ""), found.mistake)
+def _trouble(error: BaseException, file: str, text: str, case: Case | None) -> CheckFailed:
+    found = describe_exception(error, file, text, sample_model().axis_of(case.batch if case else None))
+    return CheckFailed(found.stage, found.text + (other_sizes(case) if case else ""), found.mistake)

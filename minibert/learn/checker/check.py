@@ -23,13 +23,13 @@ from ..compare.tolerance import SAME_IN_MODEL, close, differences, digits, place
 from ..course.exercise import Exercise
 from ..course.registry import Course
 from ..stubs.gap import GAP
-from ..stubs.sample_inputs import SENTENCES, Case, lab
+from ..stubs.sample_inputs import SENTENCES, Case, sample_model
 from ..stubs.splice import lines_lost
 from . import answer
-from .exceptions import Finding
-from .known_mistakes import Naming
+from .exceptions import CheckFailed
+from .known_mistakes import MistakeMatcher
 from .trial import RESULT, Run, alike, axes_of, cases_of, real, same_object, work
-from .wrong_kind import a, contrast, parts_of, quoted, short, which
+from .wrong_kind import call_description, contrast, parts_of, quoted, short, with_article
 
 STAGES = (
     "missing", "not written", "does not run", "does not answer", "wrong kind", "changes its argument", "not a number",
@@ -70,7 +70,7 @@ def examine(course: Course, exercise: Exercise, text: str, file: str, load: Call
     try:
         loaded = load(exercise, text, file)
         told = _judged(exercise, text, file, loaded) if exercise.judge else _Examination(course, exercise, loaded).passes()
-    except Finding as found:
+    except CheckFailed as found:
         lost = not exercise.judge and found.stage != "does not run" and lines_lost(exercise.cut, text)
         remark = f"\nA line above the gap is no longer as it was: `{lost}`" if lost and not found.mistake else ""
         return Report(exercise.name, found.stage, found.text + remark, found.mistake)
@@ -84,7 +84,7 @@ def _judged(exercise: Exercise, text: str, file: str, page: Any) -> str:
     with answer.in_words(file, text, seconds=answer.JUDGING):
         wrong = exercise.judge(values | {name: functools.partial(page.call, name) for name in functions}, text)
     if wrong is not None:
-        raise Finding("not written" if wrong == GAP else "wrong numbers", "Not answered yet." if wrong == GAP else wrong)
+        raise CheckFailed("not written" if wrong == GAP else "wrong numbers", "Not answered yet." if wrong == GAP else wrong)
     return exercise.answer(text) if callable(exercise.answer) else exercise.answer
 
 
@@ -92,10 +92,10 @@ class _Examination:
     def __init__(self, course: Course, exercise: Exercise, loaded: Any):
         self.exercise, self.cut, self.answer = exercise, exercise.cut, loaded
         self.cases = cases_of(exercise)
-        self.naming = Naming(course, exercise, loaded)
+        self.naming = MistakeMatcher(course, exercise, loaded)
 
     def passes(self) -> str:
-        """What was checked, and how close it came. Raises Finding."""
+        """What was checked, and how close it came. Raises CheckFailed."""
         with torch.no_grad():
             runs = [self.run(case) for case in self.cases]
             try:
@@ -103,7 +103,7 @@ class _Examination:
                 self.arguments(runs)
                 self.numbers(parts)
                 told = self.values(parts)
-            except Finding as found:
+            except CheckFailed as found:
                 named = self.naming.by_odd_numbers if found.stage == "not a number" else self.naming.by_numbers
                 raise named(found, runs) from None
             self.chance()
@@ -128,7 +128,7 @@ class _Examination:
             for name, wanted in case.wanted.items():
                 if name not in run.values:
                     got = run.values.get(RESULT)
-                    raise Finding("wrong kind", f"It returns {short(got)}; wanted {' and '.join(self.cut.returns)}.")
+                    raise CheckFailed("wrong kind", f"It returns {short(got)}; expected {' and '.join(self.cut.returns)}.")
                 parts += [(case, *part) for part in parts_of(self.exercise, case, name, run.values[name], wanted)]
         return parts
 
@@ -138,17 +138,17 @@ class _Examination:
         wanted = case.wanted.get(name, ...)
         if self.cut.after or run.values.get(name, ...) is not None or wanted is None:
             return
-        what = " and ".join(quoted(one) for one in self.cut.returns) or a(wanted)
+        what = " and ".join(quoted(one) for one in self.cut.returns) or with_article(wanted)
         if self.answer.returns():
-            text = f"{self.cut.qualname} returned None; wanted {what}. Is a `return` missing on one of its ways?"
+            text = f"{self.cut.qualname} returned None; expected {what}. Is a `return` missing on one of its ways?"
         else:
-            text = f"{self.cut.qualname} has no `return` with a value, and so it returned None; wanted {what}."
-        raise Finding("wrong kind", text + which(self.exercise, case))
+            text = f"{self.cut.qualname} has no `return` with a value, and so it returned None; expected {what}."
+        raise CheckFailed("wrong kind", text + call_description(self.exercise, case))
 
     def arguments(self, runs: list[Run]) -> None:
         for run in runs:
             if run.changed:
-                raise Finding(
+                raise CheckFailed(
                     "changes its argument",
                     f"Your lines change their argument `{run.changed[0]}` in place, and whoever handed it in still needs it. "
                     "x = x + y makes a new tensor; x += y, x[0] = y and x.add_(y) change the one that is there.",
@@ -160,19 +160,19 @@ class _Examination:
                 what = "NaN, which is no number" if got[odd].isnan().any() else "infinite"
                 text = f"{quoted(name)}: {int(odd.sum()):,} of {got.numel():,} values {'is' if got.numel() == 1 else 'are'} {what}."
                 arises = self.answer.arises(case, bool(got[odd].isnan().any()))
-                raise Finding("not a number", text + arises + which(self.exercise, case))
+                raise CheckFailed("not a number", text + arises + call_description(self.exercise, case))
 
     def values(self, parts: list[Part]) -> str:
-        """How close they came. Raises Finding with the place."""
+        """How close they came. Raises CheckFailed with the place."""
         largest, numbers, at_padding = 0.0, 0, 0
         for case, name, got, wanted in parts:
             if not isinstance(wanted, Tensor):
                 if not same_object(got, wanted):
-                    raise Finding("wrong numbers", f"{contrast(name, got, wanted)}.{which(self.exercise, case)}")
+                    raise CheckFailed("wrong numbers", f"{contrast(name, got, wanted)}.{call_description(self.exercise, case)}")
                 continue
             axes, mask = axes_of(self.cut, case, name, wanted), case.batch.mask if case.batch else None
             if not close(got, wanted, axes, mask).all():
-                raise Finding("wrong numbers", self.where(case, name, got, wanted))
+                raise CheckFailed("wrong numbers", self.where(case, name, got, wanted))
             apart = differences(got, wanted, axes, mask)
             largest, numbers = max(largest, apart.max().item()), numbers + apart.numel()
             at_padding += int((~close(got, wanted)).sum())
@@ -199,28 +199,28 @@ class _Examination:
             spot = f"{at}, {words}" if words else at
         text += f".\nMost at {spot}: yours" if spot else ". Yours"
         mine, theirs = digits(got[index].item(), wanted[index].item())
-        text += f" is {mine}, wanted {theirs}."
+        text += f" is {mine}, expected {theirs}."
         if got.is_floating_point() and torch.allclose(got, wanted, rtol=1e-5, atol=1e-6):
             text += "\nThat little may be float32's rounding; a check computes in float64, and so should all of your lines."
-        return text + which(self.exercise, case)
+        return text + call_description(self.exercise, case)
 
     def chance(self) -> None:
         one, other, again = (self.answer.run(self.cases[0], seed).values for seed in (1, 2, 1))
         if not alike(one, again, self.exercise, self.cases[0]):
             why = "it may keep something from one call to the next, or draw by a chance of its own"
-            raise Finding("wrong numbers", f"Two runs on the same input and seed differ; {why}.")
+            raise CheckFailed("wrong numbers", f"Two runs on the same input and seed differ; {why}.")
         if not alike(one, other, self.exercise, self.cases[0]):
-            raise Finding("wrong numbers", "Two runs on the same input differ: something in your lines is left to chance.")
+            raise CheckFailed("wrong numbers", "Two runs on the same input differ: something in your lines is left to chance.")
 
     def whole_model(self) -> str:
         """The model with the answer in it, on the lab's sentences."""
-        labels = lab().model.config.id2label
+        labels = sample_model().model.config.id2label
         wanted, got = real(self.exercise).classified(), self.answer.classified()
         for name, theirs in wanted.items():
             mine = got[name]
             if not close(mine, theirs, same=SAME_IN_MODEL).all():
-                text = f"Each call alone is right, but in the whole model {name} is {short(mine)}; wanted {short(theirs)}."
-                raise Finding("whole model", text)
+                text = f"Each call alone is right, but in the whole model {name} is {short(mine)}; expected {short(theirs)}."
+                raise CheckFailed("whole model", text)
         apart = (got["logits"] - wanted["logits"]).abs().max()
         told = [f"The whole model with it, logits differing by {apart:.1e} at most:"]
         for text, row in zip(SENTENCES, got["logits"].softmax(-1), strict=True):
@@ -242,12 +242,12 @@ class _Examination:
             largest = max(largest, self.slopes(mine, reached, case))
         if not compared:
             return "Gradients were not looked at: no result depends on a parameter or on an argument that is a float tensor."
-        total = len(list(lab().model.parameters())) if in_model else len(compared)
+        total = len(list(sample_model().model.parameters())) if in_model else len(compared)
         what = "parameters of the model" if in_model else "parameters and arguments"
         return f"Gradients: all {total} {what} have theirs, differing by {largest:.1e} of the largest one at most."
 
     def slopes(self, mine: dict[str, Tensor | None], wanted: dict[str, Tensor], case: Case | None) -> float:
-        """How far the gradients are from the real ones, as a part of the steepest. Raises Finding."""
+        """How far the gradients are from the real ones, as a part of the steepest. Raises CheckFailed."""
         steepest = max(one.abs().max().item() for one in wanted.values())
         worst, largest = "", 0.0
         for name, gradient in wanted.items():
@@ -290,7 +290,7 @@ class _Examination:
         return "it trains a model itself" if callable(case.args) else "there are no real lines here to compare them with"
 
     def dropout(self) -> list[str]:
-        """What is dropped in training, how often and at which rate, in a call of each batch. Raises Finding."""
+        """What is dropped in training, how often and at which rate, in a call of each batch. Raises CheckFailed."""
         made = {case: self.answer.training(case) for case in self.one_of_each_batch}
         told = [told for case in made for told in self.dropped_in(case, made)][:1]
         if self.exercise.in_model and made:
@@ -298,11 +298,11 @@ class _Examination:
         return told
 
     def dropped_in_model(self) -> None:
-        """Whether the modules that the answer calls drop what they have to. Raises Finding."""
+        """Whether the modules that the answer calls drop what they have to. Raises CheckFailed."""
         mine, wanted = self.answer.training_in_model(), real(self.exercise).training_in_model()
         same = same_chance if Counter(mine["dropped"]) == Counter(wanted["dropped"]) else same_level  # some draw by their own lines
         if not same(mine, wanted, "logits"):
-            raise Finding(
+            raise CheckFailed(
                 "gradients",
                 "Each call alone is right, in training too, but not the whole model in training. With your lines it drops "
                 f"{self.drops(mine, self.cases[0])}; with the real ones, {self.drops(wanted, self.cases[0])}.",
@@ -311,9 +311,9 @@ class _Examination:
     def dropped_in(self, case: Case, made: dict[Case, dict[str, Any]]) -> list[str]:
         """The same in one call; made: what the answer makes in training, by case."""
         mine, wanted = made[case], real(self.exercise).training(case)
-        where = which(self.exercise, case) if case is not self.cases[0] else ""
+        where = call_description(self.exercise, case) if case is not self.cases[0] else ""
         if "error" in mine:
-            raise Finding("does not run", f"In training, it raised {mine['error']}.{where}")
+            raise CheckFailed("does not run", f"In training, it raised {mine['error']}.{where}")
         wrong = [name for name in wanted["levels"] if name != TOGETHER and not same_chance(mine, wanted, name)]
         none = [name for name in wrong if not mine["spreads"][name] and wanted["spreads"][name]]
         undropped = [name for name in none if name not in mine["varies"]]
@@ -328,7 +328,7 @@ class _Examination:
                     "another place, or your lines do something else in training that the real ones do not."
                 )
             if missing := [name for name in left if name in undropped]:
-                text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; wanted self.dropout there."
+                text = f"The numbers are right, but in training nothing of `{missing[0]}` is dropped; expected self.dropout there."
             raise self.naming.by_dropout(made, text + where)
         if not wrong and not same_chance(mine, wanted, TOGETHER):
             text = (
@@ -364,7 +364,7 @@ class _Examination:
                     f"{DRAWS} draws a weighted sum of {quoted(name)} has the mean {means[0]:.3g} and the variance "
                     f"{spreads[0]:.3g}; with the real lines, which drop {drops}, {means[1]:.3g} and {spreads[1]:.3g}."
                 )
-                raise Finding("gradients", text + where)
+                raise CheckFailed("gradients", text + where)
         self.naming.add(
             f"Your own lines draw what is dropped of {quoted(names[0])}: how the rest is scaled was compared, and mean and "
             f"variance of {DRAWS} draws; place and rate were not."
@@ -372,7 +372,7 @@ class _Examination:
 
     def drops(self, training: dict[str, Any], case: Case) -> str:
         """Which tensors dropout was called with, by their axes, how often and at which rate."""
-        axes = lab().axis_of(case.batch)
+        axes = sample_model().axis_of(case.batch)
         counts = Counter((shape_in_words(shape, axis_names(shape, axes)), p) for shape, p in training["dropped"])
         told = [f"{shape} with p = {p:g}{f', {count} times' if count > 1 else ''}" for (shape, p), count in counts.items()]
         return "; ".join(told) or "nothing by self.dropout or F.dropout"

@@ -20,7 +20,7 @@ SECONDS = 3  # of computing, for one call of a student's lines, which takes some
 ALLOCATION = re.compile(r"allocate (\d+) bytes")
 
 
-class Finding(Exception):
+class CheckFailed(Exception):
     """The first thing that is wrong with an answer.
 
     stage    one of check.STAGES
@@ -65,46 +65,46 @@ def own_frame(error: BaseException, file: str) -> tuple[FrameType, int] | None:
     return found[-1] if found else None
 
 
-def trouble(error: BaseException, file: str, text: str, axis_of: Mapping[int, str]) -> Finding:
+def describe_exception(error: BaseException, file: str, text: str, axis_of: Mapping[int, str]) -> CheckFailed:
     """An exception as a finding.
 
     text      of the student's file
     axis_of   size -> the axis that has it
     """
-    if isinstance(error, Finding):
+    if isinstance(error, CheckFailed):
         return error
     if isinstance(error, DoesNotFit):
-        return Finding("not written" if isinstance(error, NotWritten) else "does not run", str(error))
+        return CheckFailed("not written" if isinstance(error, NotWritten) else "does not run", str(error))
     if isinstance(error, SyntaxError) and error.filename == file:
         code = f":\n    {error.text.strip()}" if error.text and error.text.strip() else "."
-        return Finding("does not run", f"Line {error.lineno} cannot be parsed ({error.msg}){code}")
+        return CheckFailed("does not run", f"Line {error.lineno} cannot be parsed ({error.msg}){code}")
     place = own_frame(error, file)
     if isinstance(error, TimeUp) and place is None:
-        return Finding("does not answer", f"There was no answer after {error}.")
+        return CheckFailed("does not answer", f"There was no answer after {error}.")
     if place is None or place[1] >= BEHIND:
-        return Finding("does not run", f"It raised {_described(error)}")
+        return CheckFailed("does not run", f"It raised {_described(error)}")
     frame, line = place
     source = text.splitlines()[line - 1].strip() if line <= len(text.splitlines()) else ""
     if isinstance(error, NotImplementedError) and source.startswith(GAP):
-        return Finding("not written", f"Not written yet: line {line} still says `{GAP}`.")
+        return CheckFailed("not written", f"Not written yet: line {line} still says `{GAP}`.")
     at = f"\n    {source}"
     if isinstance(error, TimeUp):
         text = f"Line {line} was still running after {error}; is that a loop without an end, or does it wait for something?{at}"
-        return Finding("does not answer", text)
+        return CheckFailed("does not answer", text)
     if isinstance(error, SystemExit):
-        return Finding("does not answer", f"Line {line} ends the program, so nothing could be checked.{at}")
+        return CheckFailed("does not answer", f"Line {line} ends the program, so nothing could be checked.{at}")
     if isinstance(error, RecursionError):
         text = f"Line {line} goes too deep into calls (RecursionError); does it call itself without an end?{at}"
-        return Finding("does not run", text)
+        return CheckFailed("does not run", text)
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
-        return Finding("does not answer", f"Line {line} prints or writes more than a check has room for.{at}")
+        return CheckFailed("does not answer", f"Line {line} prints or writes more than a check has room for.{at}")
     asked = ALLOCATION.search(str(error))
     if asked or isinstance(error, MemoryError):
         much = f"{int(asked[1]) / 1e9:,.0f} GB of memory, more" if asked else "more memory"
-        return Finding("does not answer", f"Line {line} asks for {much} than a check has to give.{at}")
+        return CheckFailed("does not answer", f"Line {line} asks for {much} than a check has to give.{at}")
     outside = isinstance(error, NameError) and not frame.f_code.co_flags & inspect.CO_OPTIMIZED  # which each function's code has
     where = "\nThat line stands outside of any function, and the names of one are not known there." if outside else ""
-    return Finding("does not run", f"Line {line} raised {_described(error)}{at}{where or _shapes(source, frame, axis_of)}")
+    return CheckFailed("does not run", f"Line {line} raised {_described(error)}{at}{where or _shapes(source, frame, axis_of)}")
 
 
 def _shapes(source: str, frame: FrameType, axis_of: Mapping[int, str]) -> str:

@@ -20,13 +20,13 @@ from ..stubs.handout import fill
 from ..stubs.sample_inputs import Case, Values
 from ..stubs.splice import graft
 from ..trace.tape import leaves
-from .exceptions import Finding
+from .exceptions import CheckFailed
 from .trial import Run, Trial, alike, cases_of, mistaken, real, shown
 
 PAIRING = 3  # seconds of computing for trying mistakes two by two
 
 
-class Naming:
+class MistakeMatcher:
     """What can be said of an answer beyond that it is wrong, or right."""
 
     def __init__(self, course: Course, exercise: Exercise, answer: Any):
@@ -38,7 +38,7 @@ class Naming:
     def candidates(self) -> list[tuple[Mistake, Trial]]:
         return [(one, mistaken(self.course, self.exercise, one)) for one in self.course.mistakes_in(self.exercise)]
 
-    def by_numbers(self, finding: Finding, runs: list[Run]) -> Finding:
+    def by_numbers(self, finding: CheckFailed, runs: list[Run]) -> CheckFailed:
         """The finding with the name of the mistake that makes the same in every call, at padding too, if one does.
 
         Else with the names of the two that do together, or with the one that makes the same in most of the calls that are wrong.
@@ -70,7 +70,7 @@ class Naming:
         words = f"In {most} of the {len(wrong)} calls that are wrong, these are exactly the numbers of a known mistake"
         return _finding(finding.stage, finding.text + "\nMore than one thing may be wrong.", words, likely)
 
-    def by_odd_numbers(self, finding: Finding, runs: list[Run]) -> Finding:
+    def by_odd_numbers(self, finding: CheckFailed, runs: list[Run]) -> CheckFailed:
         """The same where numbers came out that are none: a mistake makes the very same, or would with a finite number for -inf."""
         words = "These are exactly the numbers of a known mistake"
         found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
@@ -133,13 +133,13 @@ class Naming:
     def _same(self, run: Run, values: Values, case: Case) -> bool:
         return alike(run.values, values, self.exercise, case)
 
-    def by_gradients(self, mine: dict[str, Tensor | None], steepest: float, text: str, case: Case | None) -> Finding:
+    def by_gradients(self, mine: dict[str, Tensor | None], steepest: float, text: str, case: Case | None) -> CheckFailed:
         """The same for an answer with the right numbers and wrong gradients."""
         right = self._right_in_numbers()
         found = [mistake for mistake, trial in right if _same_gradients(trial.gradients(case), mine, steepest)]
         return _finding("gradients", text, "This is a known mistake", found)
 
-    def by_dropout(self, made: dict[Case, dict[str, Any]], text: str) -> Finding:
+    def by_dropout(self, made: dict[Case, dict[str, Any]], text: str) -> CheckFailed:
         """The same for one that drops something else in training; made: by case, see Trial.training."""
         found = [
             mistake for mistake, trial in self._right_in_numbers()
@@ -194,18 +194,18 @@ def _same_gradients(one: dict[str, Tensor | None], mine: dict[str, Tensor | None
     return True
 
 
-def _finding(stage: str, text: str, words: str, found: list[Mistake]) -> Finding:
+def _finding(stage: str, text: str, words: str, found: list[Mistake]) -> CheckFailed:
     if len(found) > 1:
         words = words.replace("a known mistake", "each of these known mistakes")
     for mistake in found:
         text += f"\n{words}, {mistake.name!r}:\n{mistake.sentence}"
         if mistake.invisible:
             text += f"\nNo number shows it: {mistake.invisible}"
-    return Finding(stage, text, found[0].name if found else "")
+    return CheckFailed(stage, text, found[0].name if found else "")
 
 
-def _both(finding: Finding, pair: list[Mistake]) -> Finding:
+def _both(finding: CheckFailed, pair: list[Mistake]) -> CheckFailed:
     text = f"{finding.text}\nTwo things are wrong. These are exactly the numbers of two known mistakes together:"
     for mistake in pair:
         text += f"\n{mistake.name!r}: {mistake.sentence}"
-    return Finding(finding.stage, text, " and ".join(mistake.name for mistake in pair))
+    return CheckFailed(finding.stage, text, " and ".join(mistake.name for mistake in pair))

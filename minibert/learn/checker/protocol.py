@@ -4,7 +4,7 @@
                                            <-- {"run": [...]}, tensors  --
 
 A message is JSON and the bytes of tensors, never a pickle: nothing that an answer sends is run where it is judged. No message can
-say that an answer is right, since it holds numbers to compare, or a Finding.
+say that an answer is right, since it holds numbers to compare, or a CheckFailed.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from ..stubs.sample_inputs import Case
 from .answer import hide, load
 from .by_hand import forbidden
 from .check import STAGES
-from .exceptions import Finding
+from .exceptions import CheckFailed
 from .trial import Run, cases_of
 
 WORDS = 2**24  # bytes of JSON in a message, at most
@@ -93,7 +93,7 @@ class Channel:
             return self._packed_tensor(value)
         if isinstance(value, Case):
             return {"case": self.cases.index(value)}
-        if isinstance(value, Finding):
+        if isinstance(value, CheckFailed):
             return {"finding": [value.stage, value.text]}
         if isinstance(value, Run):
             return {"run": [self._packed(value.values), self._packed(value.error), list(value.changed)]}
@@ -108,7 +108,7 @@ class Channel:
                 held = base(value) if base in (str, int, float) else [self._packed(item) for item in value]
                 return told | {"base": name, "of": held}
         if self.asks:
-            raise NoData(f"an answer cannot be given {told['type']}; wanted tensors, numbers, texts, or lists and dicts of them")
+            raise NoData(f"an answer cannot be given {told['type']}; expected tensors, numbers, texts, or lists and dicts of them")
         return told | {"words": repr(value)}
 
     def _packed_tensor(self, tensor: Tensor) -> dict[str, Any]:
@@ -142,11 +142,11 @@ class Channel:
             stage, text = told["finding"]
             if stage not in STAGES or stage == STAGES[-1]:
                 raise ValueError(f"an answer does not say of itself that it is {stage!r}")
-            return Finding(stage, str(text)[:LONGEST])
+            return CheckFailed(stage, str(text)[:LONGEST])
         if "run" in told:
             values, error, changed = map(self._unpacked, told["run"])
             plain = type(values) is dict and all(isinstance(name, str) for name in (*values, *changed))
-            if not plain or not isinstance(error, Finding | None):
+            if not plain or not isinstance(error, CheckFailed | None):
                 raise TypeError("no Run")
             return Run(values, error, tuple(changed))
         if "fields" in told:
@@ -175,7 +175,7 @@ class Channel:
 class Remote:
     """An answer in another process, with the methods of answer.Answer or answer.Page.
 
-    They raise Finding for what it tells, for what cannot be read, and where nobody answers.
+    They raise CheckFailed for what it tells, for what cannot be read, and where nobody answers.
 
     ended   whether there is nobody who could answer; how it ended is for whoever started it to say
     """
@@ -193,12 +193,12 @@ class Remote:
             reply = self._channel.receive()
         except (EOFError, ConnectionError) as error:
             self.ended = True
-            raise Finding("does not answer", "The process of your lines has ended.") from error
+            raise CheckFailed("does not answer", "The process of your lines has ended.") from error
         except NoData:
             raise
         except Exception as error:
-            raise Finding("does not answer", "What came in place of your lines' results cannot be read.") from error
-        if isinstance(reply, Finding):
+            raise CheckFailed("does not answer", "What came in place of your lines' results cannot be read.") from error
+        if isinstance(reply, CheckFailed):
             raise reply
         return reply
 
@@ -224,13 +224,13 @@ def serve(connection: Connection, exercise: Exercise, file: str, room: mmap | No
             else:
                 with torch.no_grad():
                     reply = getattr(loaded, name)(*args, **kwargs)
-        except Finding as found:
+        except CheckFailed as found:
             reply = found
         except KeyboardInterrupt:
-            reply = Finding("does not answer", "Your lines raise KeyboardInterrupt, which is for Ctrl-C alone.")
+            reply = CheckFailed("does not answer", "Your lines raise KeyboardInterrupt, which is for Ctrl-C alone.")
         try:
             channel.send(reply)
         except ConnectionError:
             return
         except Exception as error:
-            channel.send(Finding("wrong kind", f"What your lines make cannot be compared: {type(error).__name__}: {error}."))
+            channel.send(CheckFailed("wrong kind", f"What your lines make cannot be compared: {type(error).__name__}: {error}."))

@@ -18,7 +18,7 @@ from ..course.mistakes_in_source import Mistake
 from ..course.registry import Course
 from ..stubs.gap import Cut
 from ..stubs.handout import fill
-from ..stubs.sample_inputs import Case, Values, copied, lab, recorded
+from ..stubs.sample_inputs import Case, Values, copied, recorded, sample_model
 from ..stubs.splice import Graft, arguments, graft
 from ..trace.functions import replaced, resolve
 from ..trace.shape_comments import Axes
@@ -128,7 +128,7 @@ class Trial:
     def classified(self) -> dict[str, Tensor]:
         """What the model with it in says of the lab's padded sentences: the logits (batch, labels), and the loss."""
         with torch.no_grad(), self.in_model():
-            said = lab().classify(lab().padded)
+            said = sample_model().classify(sample_model().padded)
         return {"logits": said.logits, "loss": said.loss}
 
     def gradients(self, case: Case | None = None) -> dict[str, Tensor | None]:
@@ -141,9 +141,9 @@ class Trial:
         torch.manual_seed(0)
         with torch.enable_grad():
             if case is None:
-                sources: dict[str, Tensor] = {**dict(lab().model.named_parameters())}
+                sources: dict[str, Tensor] = {**dict(sample_model().model.named_parameters())}
                 with self.in_model():
-                    total = lab().classify(lab().padded).loss
+                    total = sample_model().classify(sample_model().padded).loss
             else:
                 sources = {name: one for name, one in called_module(case).named_parameters() if one.requires_grad}
                 if self.exercise.in_model and sum(map(Tensor.numel, sources.values())) > FEW:
@@ -177,12 +177,12 @@ class Trial:
 
     def training_in_model(self) -> dict[str, Any]:
         """The same of the logits of the whole model with it in, on the lab's padded sentences."""
-        model = lab().model.train()
+        model = sample_model().model.train()
         try:
             with torch.enable_grad():
                 with self.in_model(), LikeliestDraw() as draw:
-                    logits = lab().classify(lab().padded).logits
-                case = Case((), batch=lab().padded)
+                    logits = sample_model().classify(sample_model().padded).logits
+                case = Case((), batch=sample_model().padded)
                 levels, sizes = (_levels({"logits": logits}, self.exercise, case, size) for size in (False, True))
         finally:
             model.eval()
@@ -268,7 +268,7 @@ def axes_of(cut: Cut, case: Case, name: str, tensor: Tensor) -> Axes:
     known = cut.axes.get(name_in(name))
     if known is not None and len(known) == tensor.dim():
         return known
-    names = lab().axis_of(case.batch)
+    names = sample_model().axis_of(case.batch)
     found = [names.get(size, "") for size in tensor.shape]
     if found.count("tokens") == 2:
         found[found.index("tokens")] = "query"

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ..compare.location import axis_names, orders, shape_hint, shape_in_words
 from ..course.exercise import Exercise
-from ..stubs.sample_inputs import Case, lab
+from ..stubs.sample_inputs import Case, sample_model
 from ..trace.tape import items
-from .exceptions import Finding
+from .exceptions import CheckFailed
 from .trial import axes_of, same_object
 
 CHARACTERS = 60
@@ -18,7 +18,7 @@ CHARACTERS = 60
 def parts_of(exercise: Exercise, case: Case, name: str, got: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
     """The parts of a value that can be compared, beside the parts that were wanted: (name, got, wanted).
 
-    Raises Finding where they are not of one kind.
+    Raises CheckFailed where they are not of one kind.
     """
     if isinstance(wanted, Tensor):
         _check_tensor(exercise, case, name, got, wanted)
@@ -26,7 +26,8 @@ def parts_of(exercise: Exercise, case: Case, name: str, got: Any, wanted: Any) -
     if isinstance(wanted, float) and isinstance(got, (int, float)) and not isinstance(got, bool):
         return [(name, float(got), wanted)]
     if type(got).__name__ != type(wanted).__name__:  # by name, for a dataclass may have been defined twice
-        raise Finding("wrong kind", f"{quoted(name)} is {a(got)}; wanted {a(wanted)}.{which(exercise, case)}")
+        told = f"{quoted(name)} is {with_article(got)}; expected {with_article(wanted)}."
+        raise CheckFailed("wrong kind", told + call_description(exercise, case))
     mine, theirs = dict(items(got)), dict(items(wanted))
     if not mine and not theirs:
         return [(name, got, wanted)]
@@ -34,40 +35,42 @@ def parts_of(exercise: Exercise, case: Case, name: str, got: Any, wanted: Any) -
         return [(name, got, wanted)]  # the kind is right; which and how many they are is not
     if mine.keys() != theirs.keys():
         has, wants = _holds(got), _holds(wanted)
-        told = f"{quoted(name)} has {has}; wanted {wants}" if has != wants else _lacks(name, mine, theirs)
-        raise Finding("wrong kind", f"{told}.{which(exercise, case)}")
+        told = f"{quoted(name)} has {has}; expected {wants}" if has != wants else _lacks(name, mine, theirs)
+        raise CheckFailed("wrong kind", f"{told}.{call_description(exercise, case)}")
     return [part for key, value in theirs.items() for part in parts_of(exercise, case, name + key, mine[key], value)]
 
 
 def _check_tensor(exercise: Exercise, case: Case, name: str, got: Any, wanted: Tensor) -> None:
     if not isinstance(got, Tensor):
-        raise Finding("wrong kind", f"{quoted(name)} is {a(got)}; wanted a tensor.{which(exercise, case)}")
+        told = f"{quoted(name)} is {with_article(got)}; expected a tensor."
+        raise CheckFailed("wrong kind", told + call_description(exercise, case))
     if got.shape != wanted.shape:
         axes = axes_of(exercise.cut, case, name, wanted)
         possible, right = orders(got, wanted)
         if right:  # of two axes of one size, too, it is known which is which
             theirs = tuple(axes[possible[0].index(axis)] for axis in range(got.dim()))
         else:
-            theirs = axis_names(got.shape, lab().axis_of(case.batch), axes, wanted.shape)
+            theirs = axis_names(got.shape, sample_model().axis_of(case.batch), axes, wanted.shape)
         hint = shape_hint(got, wanted, axes)
-        raise Finding(
+        raise CheckFailed(
             "wrong kind",
-            f"{quoted(name)} has the axes {shape_in_words(got.shape, theirs)}; wanted {shape_in_words(wanted.shape, axes)}"
-            f"{f': {hint}' if hint else ''}.{which(exercise, case)}",
+            f"{quoted(name)} has the axes {shape_in_words(got.shape, theirs)}; expected {shape_in_words(wanted.shape, axes)}"
+            f"{f': {hint}' if hint else ''}.{call_description(exercise, case)}",
         )
     if got.dtype != wanted.dtype:
         why = ""
         if got.is_floating_point() and wanted.is_floating_point():
             why = " A check computes in float64, and something in your lines makes another type: it may be .float() or dtype=."
-        raise Finding("wrong kind", f"{quoted(name)} has the type {got.dtype}; wanted {wanted.dtype}.{why}{which(exercise, case)}")
+        told = f"{quoted(name)} has the type {got.dtype}; expected {wanted.dtype}.{why}"
+        raise CheckFailed("wrong kind", told + call_description(exercise, case))
 
 
-def which(exercise: Exercise, case: Case) -> str:
+def call_description(exercise: Exercise, case: Case) -> str:
     """Which call it was, as a line of its own; "" where there is nothing to tell them apart."""
     other = f"\n{case.note}" if case.note else other_sizes(case)
     if case.place:
         number = next((part for part in case.place.split(".") if part.isdigit()), None)
-        alone = ", given one sentence without a mask" if case.batch is lab().single else ""
+        alone = ", given one sentence without a mask" if case.batch is sample_model().single else ""
         return f"\nThat was in {f'block {number}' if number else case.place}{alone}.{other}"
     if case.batch is not None or case.note or callable(case.args):
         return other
@@ -77,7 +80,7 @@ def which(exercise: Exercise, case: Case) -> str:
 
 def other_sizes(case: Case) -> str:
     """That it was not the lab's model, as a line of its own; "" where it was."""
-    if case.batch is None or case.batch.model is lab().model:
+    if case.batch is None or case.batch.model is sample_model().model:
         return ""
     sizes, mask = case.batch.model.config, "a" if "attention_mask" in case.batch.inputs else "no"
     return (
@@ -87,7 +90,7 @@ def other_sizes(case: Case) -> str:
     )
 
 
-def a(value: Any) -> str:
+def with_article(value: Any) -> str:
     """A value's type, as in "it is a list"."""
     if value is None:
         return "None"
@@ -110,10 +113,10 @@ def short(value: Any) -> str:
 
 
 def contrast(name: str, got: Any, wanted: Any) -> str:
-    """"`x` is 1; wanted 2", of two values of one kind; where they would look the same, of the first part that differs."""
+    """"`x` is 1; expected 2", of two values of one kind; where they would look the same, of the first part that differs."""
     one, other = short(got), short(wanted)
     if one != other:
-        return f"{quoted(name)} is {one}; wanted {other}"
+        return f"{quoted(name)} is {one}; expected {other}"
     mine, theirs = dict(items(got)), dict(items(wanted))
     for key in theirs:
         if key in mine and not same_object(mine[key], theirs[key]):
@@ -121,9 +124,10 @@ def contrast(name: str, got: Any, wanted: Any) -> str:
     if mine.keys() != theirs.keys():
         return _lacks(name, mine, theirs)
     one, other = repr(got), repr(wanted)
-    first = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    pairs = enumerate(zip(one, other, strict=False))
+    first = next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
     begin, end = max(0, first - 15), first + 15
-    return f"{quoted(name)} reads … {one[begin:end]} … from character {begin}; wanted … {other[begin:end]} …"
+    return f"{quoted(name)} reads … {one[begin:end]} … from character {begin}; expected … {other[begin:end]} …"
 
 
 def _lacks(name: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

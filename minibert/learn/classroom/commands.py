@@ -12,7 +12,7 @@ from ..course.exercise import Exercise
 from ..course.registry import Course, course
 from ..listing.columns import COLUMNS, wrapped
 from .grade import grade
-from .validate_course import check_file, real_lines, rehearse
+from .validate_course import check_file, real_lines, self_check
 from .workbook import Workbook, solution_of
 
 TEMPLATE = '''\
@@ -67,7 +67,7 @@ def _try(known: Course) -> int:
     invisible, own = {one.name for one in known.mistakes if one.invisible}, known.own_exercises
     wrong, mistaken, without = 0, 0, [one for one in own if not real_lines(one)]
     print(f"{'exercise':<20}{'in its gap':<40}said")
-    for exercise, name, stage, called in rehearse(known, own, known.mistakes, os.cpu_count() or 1):
+    for exercise, name, stage, called in self_check(known, own, known.mistakes, os.cpu_count() or 1):
         right = called == name or (stage == "passed" and name in {"the real lines", *invisible})
         wrong += not right
         mistaken += name != "the real lines"
@@ -75,7 +75,7 @@ def _try(known: Course) -> int:
         print(f"{exercise:<20}{name:<40}{said}{'' if right else '  <- wanted otherwise'}", flush=True)
     for one in own:
         if one in without:
-            print(f"{one.name:<20}{'the real lines':<40}not tried: the source has none  <- wanted right lines as its `body`")
+            print(f"{one.name:<20}{'the real lines':<40}not tried: the source has none  <- expected right lines as its `body`")
         if not known.mistakes_in(one):
             print(f"{one.name:<20}{'a mistake':<40}not tried: none is known")
     verdict = f"{wrong} of these are not as wanted." if wrong else ""
@@ -113,7 +113,7 @@ def _check(known: Course, book: Workbook, exercise: Exercise) -> int:
     file = book.file(exercise)
     if not file.is_file():
         if file.exists():
-            raise ValueError(f"{file} is a folder, a pipe or a device; wanted the file of your answer.")
+            raise ValueError(f"{file} is a folder, a pipe or a device; expected the file of your answer.")
         raise ValueError(f"there is no {file}; `{_typed(book, 'start', exercise)}` writes it.")
     result = sandbox.check(sandbox.Job(exercise, file, book.course_file))
     report = result.report

@@ -30,7 +30,7 @@ def grade(known: Course, course_file: str | None, hand_ins: Path, as_json: bool,
     names = {known.find(name.strip().replace("_", "-")).name for name in only.split(",")} if only is not None else ()
     asked = [one for one in known.exercises if not names or one.name in names]
     if not hand_ins.is_dir():
-        raise ValueError(f"there is no folder {hand_ins}; wanted one with a folder of exercise files for each student.")
+        raise ValueError(f"there is no folder {hand_ins}; expected one with a folder of exercise files for each student.")
     students = sorted(folder for folder in hand_ins.iterdir() if folder.is_dir() and not folder.name.startswith((".", "__")))
     jobs = [job for folder in students for job in _jobs(asked, course_file, folder)]
     others = list(_not_graded(known, hand_ins, {job.file for job in jobs}))

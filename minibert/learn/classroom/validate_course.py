@@ -34,7 +34,7 @@ def check_file(known: Course, exercises: Iterable[Exercise], mistakes: Iterable[
             raise ValueError(f"mistake {mistake.name!r}: {wrong}")
 
 
-def rehearse(
+def self_check(
     known: Course, exercises: Iterable[Exercise], mistakes: Iterable[Mistake], at_once: int
 ) -> Iterator[tuple[str, str, str, str]]:
     """Puts the real lines and each mistake into each of the exercises, and says what the checker calls it.
@@ -71,32 +71,32 @@ def _wrong_with(exercise: Exercise, known: Course) -> str:
     for field in ("hints", "needs", "shows", "by_hand"):
         value = getattr(exercise, field)
         if not isinstance(value, (tuple, list)) or not all(isinstance(one, str) for one in value):
-            return f"{field} is {value!r}; wanted a tuple of strings, such as (\"one\",)."
+            return f"{field} is {value!r}; expected a tuple of strings, such as (\"one\",)."
     if exercise.difficulty not in (1, 2, 3):
-        return f"difficulty is {exercise.difficulty!r}; wanted 1, 2 or 3."
+        return f"difficulty is {exercise.difficulty!r}; expected 1, 2 or 3."
     if lost := set(exercise.needs) - {one.name for one in known.exercises}:
         return f"it needs {sorted(lost)[0]!r}, and there is no such exercise."
     if not isinstance(exercise.body, str):
-        return f"body is a {type(exercise.body).__name__}; wanted a string of lines."
+        return f"body is a {type(exercise.body).__name__}; expected a string of lines."
     if exercise.judge:
-        return "" if exercise.page else "it has a judge and no page; wanted both."
+        return "" if exercise.page else "it has a judge and no page; expected both."
     if exercise.cases is not None and not callable(exercise.cases):
-        return f"cases is a {type(exercise.cases).__name__}; wanted a function that returns a list of Case."
+        return f"cases is a {type(exercise.cases).__name__}; expected a function that returns a list of Case."
     try:
         resolve(exercise.target)
         if exercise.stub:
             function = exercise.cut.function
             if not isinstance(function.body[0], ast.Expr):
-                return "its stub has no docstring; wanted a def with a docstring, and no body."
+                return "its stub has no docstring; expected a def with a docstring, and no body."
         elif not exercise.cut.missing:
-            return "its gap is empty; wanted at least one statement in it."
+            return "its gap is empty; expected at least one statement in it."
         elif exercise.body:
-            return "it has a body, and the source has its lines already; wanted a body with a stub alone."
+            return "it has a body, and the source has its lines already; expected a body with a stub alone."
         with_gap(exercise.cut)
     except LookupError as error:
         return str(error)
     except (SyntaxError, StopIteration, OSError, TypeError) as error:
-        return f"its stub cannot be used ({error}); wanted a def with a docstring, and no body." if exercise.stub else str(error)
+        return f"its stub cannot be used ({error}); expected a def with a docstring, and no body." if exercise.stub else str(error)
     try:
         ast.parse(fill(exercise.cut, exercise.body or "pass"))
     except SyntaxError as error:
@@ -104,9 +104,9 @@ def _wrong_with(exercise: Exercise, known: Course) -> str:
     try:
         cases = cases_of(exercise)
         if exercise.in_model and not any(case.batch for case in cases):
-            return "the model does not call its target; wanted in_model=False, and cases."
+            return "the model does not call its target; expected in_model=False, and cases."
         if not cases:
-            return "there is nothing to try it on; wanted cases, since in_model is False."
+            return "there is nothing to try it on; expected cases, since in_model is False."
     except Exception as error:
         return f"its cases cannot be used ({type(error).__name__}: {error})."
     return ""
@@ -114,9 +114,9 @@ def _wrong_with(exercise: Exercise, known: Course) -> str:
 
 def _wrong_in(mistake: Mistake, known: Course) -> str:
     if bool(mistake.edit) == bool(mistake.body) or bool(mistake.exercise) != bool(mistake.body):
-        return "wanted an edit, or an exercise with a body for its gap."
+        return "expected an edit, or an exercise with a body for its gap."
     if len(mistake.edit) % 2 or not all(isinstance(one, str) for one in mistake.edit):
-        return f"its edit has {len(mistake.edit)} parts; wanted pairs of what stands there and what stands there then."
+        return f"its edit has {len(mistake.edit)} parts; expected pairs of what stands there and what stands there then."
     try:
         mistake.planted(inspect.getsource(importlib.import_module(mistake.module)) if mistake.edit else "")
     except (LookupError, ImportError) as error:

@@ -21,7 +21,7 @@ class Workbook:
     def __init__(self, folder: str | Path, course_file: str | None = None):
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{folder} is a file; wanted a folder for the exercises.")
+            raise ValueError(f"{folder} is a file; expected a folder for the exercises.")
         self.course_file = course_file
 
     @cached_property

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from ..trace.shape_comments import Axes
 from ..trace.source import Source
 from ..trace.tape import Call, Record
-from .tolerance import close, differences, kind, place_of
+from .tolerance import close, differences, place_of, shape_key
 
 IN_PLACE = re.compile(r"[a-z]_\(| = …$| [-+*/@]= ")
 SUBMODULE = re.compile(r"self\.(\w+)\([^()]*\)$")  # the call of a submodule and nothing behind it
 
 
 @dataclass(frozen=True)
-class Spot:
+class Divergence:
     """The place in our source at which the numbers first part.
 
     file, line, text   the statement, text on one line
@@ -46,9 +46,9 @@ class Spot:
     theirs: float | None = None
 
 
-def first_parting(
+def first_divergence(
     ours: Sequence[Record], theirs: Sequence[Record], model: nn.Module, mask: Tensor | None = None
-) -> Spot | None:
+) -> Divergence | None:
     """The first of our lines whose result the other model does not have, although it has what came before.
 
     Both tapes in float64, of one batch; mask is its attention mask: the place of the largest difference is looked for at real
@@ -60,7 +60,7 @@ def first_parting(
     used: set[int] = set()
     since: list[Record] = []  # records whose numbers were matched before: repetitions, or a step that did nothing
     matched: list[Record] = []
-    innocent = _innocent_calls(ours, candidates)
+    innocent = _matching_calls(ours, candidates)
     for position, record in enumerate(ours):
         call = record.call
         if call.number in innocent:  # written in another way, perhaps, but right
@@ -69,7 +69,7 @@ def first_parting(
             lost = _lost_argument(call, ours, arguments, modules)
             if lost is not None and call.parent is not None:
                 return _at_call(call, ours, lost)
-        rivals = candidates[call.path, *kind(record.tensor)]
+        rivals = candidates[call.path, *shape_key(record.tensor)]
         if not rivals:
             continue
         same = [rival for rival in rivals if _share(record, rival) == 1]
@@ -85,7 +85,7 @@ def first_parting(
             return _at_call(call, ours, record.name)
         else:
             whole = _whole(position, ours)
-            rivals = candidates[call.path, *kind(whole.tensor)]
+            rivals = candidates[call.path, *shape_key(whole.tensor)]
             if any(_share(whole, rival) == 1 for rival in rivals):  # a step of its own on the way to the same
                 continue
             blamed = next(iter(since), None) or _swapped(record, ours[:position], theirs, matched) or record
@@ -94,7 +94,7 @@ def first_parting(
     return None
 
 
-def changed_in_place(ours: Sequence[Record]) -> Spot | None:
+def changed_in_place(ours: Sequence[Record]) -> Divergence | None:
     """The first line that changes a tensor which is there already: `x += y`, `x[0] = y`, `x.add_(y)`."""
     found = next((record for record in ours if IN_PLACE.search(record.expression)), None)
     return _here(found.file, found.line, found.call, found.name) if found else None
@@ -108,7 +108,7 @@ def pair_up(ours: Iterable[Record], theirs: Iterable[Record]) -> dict[int, Tenso
     candidates = _by_module(theirs)
     pairs = {}
     for number, record in enumerate(ours):
-        rivals = candidates[record.call.path, *kind(record.tensor)]
+        rivals = candidates[record.call.path, *shape_key(record.tensor)]
         if rivals:
             pairs[number] = _most_similar(record, rivals).tensor.reshape(record.tensor.shape)
     return pairs
@@ -117,7 +117,7 @@ def pair_up(ours: Iterable[Record], theirs: Iterable[Record]) -> dict[int, Tenso
 def _by_module(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Record]]:
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in records:
-        found[record.call.path, *kind(record.tensor)].append(record)
+        found[record.call.path, *shape_key(record.tensor)].append(record)
     return found
 
 
@@ -148,7 +148,7 @@ def _whole(position: int, ours: Sequence[Record]) -> Record:
     return whole
 
 
-def _innocent_calls(ours: Sequence[Record], candidates: dict[tuple[Any, ...], list[Record]]) -> set[int]:
+def _matching_calls(ours: Sequence[Record], candidates: dict[tuple[Any, ...], list[Record]]) -> set[int]:
     """Numbers of the calls whose result the other model has too, and of the helper functions that these call."""
     calls: dict[int, Call] = {}
     end: dict[int, int] = {}  # the position after the last record of each call and of what it called
@@ -181,7 +181,7 @@ def _result(ours: Sequence[Record], position: int, caller: Call) -> list[Record]
 def _agrees(records: Iterable[Record], candidates: dict[tuple[Any, ...], list[Record]]) -> bool:
     """Whether there are any numbers among these, and the other model has all of them."""
     numbers = [record for record in records if record.tensor.is_floating_point()]
-    rivals = [candidates[record.call.path, *kind(record.tensor)] for record in numbers]
+    rivals = [candidates[record.call.path, *shape_key(record.tensor)] for record in numbers]
     return bool(numbers) and all(
         any(_share(record, rival) == 1 for rival in some) for record, some in zip(numbers, rivals, strict=True)
     )
@@ -216,7 +216,7 @@ def _swapped(
     return None
 
 
-def _at_call(call: Call, ours: Sequence[Record], name: str) -> Spot:
+def _at_call(call: Call, ours: Sequence[Record], name: str) -> Divergence:
     """The line that called with a wrong argument, or without it."""
     parent = call.parent
     assert parent is not None and call.line is not None
@@ -233,7 +233,7 @@ def _last_line_of_callee(record: Record, ours: Sequence[Record]) -> Record:
     return inner if inner.call.parent is record.call and not inner.argument and not record.argument else record
 
 
-def _spot(blamed: Record, wrong: Record, rival: Record | None, mask: Tensor | None) -> Spot:
+def _spot(blamed: Record, wrong: Record, rival: Record | None, mask: Tensor | None) -> Divergence:
     """The line to blame, with the place and the two numbers where the first wrong tensor differs most."""
     if rival is None:
         return _here(blamed.file, blamed.line, blamed.call, blamed.name)
@@ -260,8 +260,8 @@ def _axes_of_part(record: Record, mask: Tensor | None) -> Axes:
 def _here(
     file: str, line: int, call: Call, name: str,
     place: dict[str, int] | None = None, ours: float | None = None, theirs: float | None = None,
-) -> Spot:
+) -> Divergence:
     source = Source.of(file)
     statement = source.statement_at(line)
     text = source.text((statement.line, statement.end_line, None, None)).split("  #")[0].strip()
-    return Spot(file, line, text, call.function, call.path, name, place or {}, ours, theirs)
+    return Divergence(file, line, text, call.function, call.path, name, place or {}, ours, theirs)

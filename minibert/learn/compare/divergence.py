@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ..trace.shape_comments import Axes
 from ..trace.tape import Record, Tape
-from .alignment import Spot, changed_in_place, first_parting
+from .alignment import Divergence, changed_in_place, first_divergence
 from .tolerance import beside_the_code, close, differences, place_of
 from .training import ALLOWED, HIDDEN, LABELS, Training, compare_training
 
@@ -81,7 +81,7 @@ class Comparison:
 
     stages: tuple[Stage, ...]
     finding: str
-    spot: Spot | None
+    spot: Divergence | None
     ours: tuple[Record, ...]
     theirs: tuple[Record, ...]
     training: Training | None = None
@@ -111,7 +111,7 @@ def compare(
     """
     if ours.config.n_layers != theirs.config.n_layers:
         raise ValueError(
-            f"the models have {ours.config.n_layers} and {theirs.config.n_layers} blocks; wanted two models of one size."
+            f"the models have {ours.config.n_layers} and {theirs.config.n_layers} blocks; expected two models of one size."
         )
     ours_exact, theirs_exact = copy.deepcopy(ours).double(), copy.deepcopy(theirs).double()
     found, reference, rounded = run(ours, inputs, labels), run(theirs, inputs, labels), run(theirs_exact, inputs, labels)
@@ -146,7 +146,7 @@ def compare(
         return replace(comparison, finding=beside)
     if comparison.first.name == TRAINING:
         return replace(comparison, finding="training")
-    finding, spot = "line", first_parting(ours_on_tape, theirs_on_tape, ours_exact, mask)
+    finding, spot = "line", first_divergence(ours_on_tape, theirs_on_tape, ours_exact, mask)
     if spot is None and comparison.first.name.startswith(GRADIENT):
         finding = "gradient"
     elif spot is None:

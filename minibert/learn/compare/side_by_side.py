@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ...config import DistilBertConfig
-from ..listing.data import Beside, Shown
+from ..listing.data import OtherModelTensor, Shown
 from ..listing.explanation import Explanation, parts_of
 from ..trace.shape_comments import Axes
 from .alignment import pair_up
@@ -37,7 +37,7 @@ def side_by_side(
             other = row(pairs[number], record.axes)
             apart = differences(mine.tensor, other)
             largest = apart.max().item() if apart.numel() else 0.0  # the front door picks what is out of range: nothing
-            beside[mine] = Beside(other, largest, bool(close(mine.tensor, other).all()))
+            beside[mine] = OtherModelTensor(other, largest, bool(close(mine.tensor, other).all()))
     logits = next(record.tensor[0] for record in records if record.variable == "logits")
     labels = zip(config.id2label.values(), logits.tolist(), logits.softmax(-1).tolist(), strict=True)
     parts = [

@@ -30,11 +30,11 @@ def parse(options: list[str]) -> dict[str, type[nn.Module]]:
     for option in options:
         name, equals, where = option.partition("=")
         if not equals or ":" not in where:
-            raise ValueError(f"--swap is {option!r}; wanted Class=file.py:Class, such as FeedForward=mine.py:MyFeedForward.")
+            raise ValueError(f"--swap is {option!r}; expected Class=file.py:Class, such as FeedForward=mine.py:MyFeedForward.")
         if name not in names:
             raise ValueError(f"--swap: model.py has no class {name}; it has {', '.join(names)}.")
         if name in swaps:
-            raise ValueError(f"--swap names {name} twice; wanted one class in its place.")
+            raise ValueError(f"--swap names {name} twice; expected one class in its place.")
         swaps[name] = load_class(where)
     return {name: swaps[name] for name in reversed(names) if name in swaps}  # model.py has the inner ones first
 
@@ -44,10 +44,10 @@ def load_class(where: str) -> type[nn.Module]:
     file, _, name = where.rpartition(":")
     path = Path(file)
     if not path.is_file():
-        raise FileNotFoundError(f"{file} is not there; wanted a Python file with the class {name}.")
+        raise FileNotFoundError(f"{file} is not there; expected a Python file with the class {name}.")
     specification = importlib.util.spec_from_file_location(f"swapped_{path.stem}", path)
     if specification is None or specification.loader is None:
-        raise ValueError(f"{file} is no Python file; wanted a name that ends in .py.")
+        raise ValueError(f"{file} is no Python file; expected a name that ends in .py.")
     module = sys.modules[specification.name] = importlib.util.module_from_spec(specification)
     sys.path.insert(0, str(path.parent))  # so that the file may import its neighbours, as when it is run
     try:
@@ -88,12 +88,12 @@ def _like(module: nn.Module, other: type[nn.Module], config: DistilBertConfig) -
         made = other(config)
     except Exception as error:
         raise ValueError(
-            f"{other.__name__}(config) raised {type(error).__name__}: {error}; wanted a module that takes a DistilBertConfig."
+            f"{other.__name__}(config) raised {type(error).__name__}: {error}; expected a module that takes a DistilBertConfig."
         ) from error
     wanted, has = module.state_dict(), made.state_dict()
     for key in sorted(wanted):
         if key not in has or has[key].shape != wanted[key].shape:
             one, two = (f"{key} {tuple(state[key].shape)}" if key in state else f"no {key}" for state in (has, wanted))
-            raise ValueError(f"{other.__name__} has {one}, and {type(module).__name__} has {two}; wanted the same parameters.")
+            raise ValueError(f"{other.__name__} has {one}, and {type(module).__name__} has {two}; expected the same parameters.")
     made.to(next(iter(wanted.values())).dtype).load_state_dict(has | wanted)
     return made

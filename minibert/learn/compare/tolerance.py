@@ -45,7 +45,7 @@ def place_of(apart: Tensor, axes: Axes) -> dict[str, int]:
     return {axis: int(number) for axis, number in zip(axes, index, strict=True)}
 
 
-def kind(tensor: Tensor) -> tuple[Any, ...]:
+def shape_key(tensor: Tensor) -> tuple[Any, ...]:
     """What two tensors must share to be compared: both floating-point, both bool or both integers, and of one shape."""
     shape = list(tensor.shape)
     while shape and shape[0] == 1:

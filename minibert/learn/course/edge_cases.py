@@ -14,7 +14,7 @@ from ...model import DistilBertForSequenceClassification, MultiHeadSelfAttention
 from ...storage.vocabulary import SETTINGS
 from ...text_classification import TextClassificationPipeline
 from ...tokenizer import DistilBertTokenizer
-from ..stubs.sample_inputs import SENTENCES, Case, lab, small_model
+from ..stubs.sample_inputs import SENTENCES, Case, sample_model, small_model
 
 WORDS = (
     "huggingface", "unbelievable", "i", "tokenization", "playing", "life", "embeddings", "antidisestablishmentarianism",
@@ -33,7 +33,7 @@ def words() -> list[Case]:
 
     found = [word for text in SENTENCES for word in text.lower().rstrip(".!").split() if word.isalpha()]
     cases = []
-    for pieces in (lab().tokenizer.vocab, {piece: number for number, piece in enumerate(PIECES)}):
+    for pieces in (sample_model().tokenizer.vocab, {piece: number for number, piece in enumerate(PIECES)}):
         vocabulary = MappingProxyType(pieces)  # which nobody can change, and so nobody has to copy
         model = WordPiece(dict(vocabulary), unk_token="[UNK]", max_input_chars_per_word=100)
         for word in (*found, *WORDS):
@@ -65,14 +65,15 @@ def _batches_of_texts() -> list[tuple[DistilBertTokenizer, tuple[str, ...]]]:
     names = {9: "[PAD]", 7: "[UNK]", 33: "[CLS]", 5: "[SEP]", 11: "[MASK]"}
     other = DistilBertTokenizer({names.get(number, f"word{number}"): number for number in range(104)}, SETTINGS)
     lab_texts: tuple[tuple[str, ...], ...] = (SENTENCES, SENTENCES[1:2], (SENTENCES[2], SENTENCES[1]), ("", SENTENCES[2]))
-    return [(lab().tokenizer, texts) for texts in lab_texts] + [(other, ("word0 word101", "word102 word0 word1 word103", "word0"))]
+    odd_texts = ("word0 word101", "word102 word0 word1 word103", "word0")
+    return [*((sample_model().tokenizer, texts) for texts in lab_texts), (other, odd_texts)]
 
 
 def all_places() -> list[Case]:
     """A sentence for all but the last place of the model, so that a count that begins with 1 finds a place too; and no [PAD]."""
-    places = lab().model.config.max_position_embeddings
+    places = sample_model().model.config.max_position_embeddings
     input_ids = torch.arange(1, places)[None]
-    return [Case((lab().model.distilbert.embeddings, input_ids), note=f"There a sentence has {places - 1} tokens.")]
+    return [Case((sample_model().model.distilbert.embeddings, input_ids), note=f"There a sentence has {places - 1} tokens.")]
 
 
 def rows_to_normalise() -> list[Case]:
@@ -94,7 +95,7 @@ def scores() -> list[Case]:
 
 def low_scores() -> list[Case]:
     """Scores near -1000 in a block's attention, and near -800 at padding, which a mild mask does not hide; -10000 still does."""
-    model, batch = lab().model, lab().padded
+    model, batch = sample_model().model, sample_model().padded
     attention = copy.deepcopy(next(one for one in model.modules() if isinstance(one, MultiHeadSelfAttention)))
     large = math.sqrt(1000 / math.sqrt(attention.head_dim))
     with torch.no_grad():
@@ -115,10 +116,10 @@ def numbers() -> list[Case]:
 
 def logits() -> list[Case]:
     """What the pipeline says of the lab's sentences, and a batch with three labels."""
-    model, tokenizer = lab().model, lab().tokenizer
+    model, tokenizer = sample_model().model, sample_model().tokenizer
     said = TextClassificationPipeline(model, tokenizer)(SENTENCES)
     with torch.no_grad():
-        made = model(**lab().padded.inputs).logits
+        made = model(**sample_model().padded.inputs).logits
     many = _drawn(4, 3)
     names = {2: "YES", 0: "NO", 1: "MAYBE"}
     best = [(names[int(row.argmax())], float(row.max())) for row in F.softmax(many, dim=-1)]

@@ -34,7 +34,7 @@ class Mistake:
         """A source with the mistake in it. Raises LookupError where it is not there to be made."""
         for old, new in zip(self.edit[::2], self.edit[1::2], strict=True):
             if text.count(old) != 1:
-                raise LookupError(f"mistake {self.name!r}: {old!r} stands {text.count(old)} times in the source; wanted it once.")
+                raise LookupError(f"mistake {self.name!r}: {old!r} stands {text.count(old)} times in the source; expected it once.")
             text = text.replace(old, new)
         return text
 
@@ -451,7 +451,7 @@ MISTAKES = (
     ),
     Mistake(
         "no relu in the head",
-        "Nothing stands between pre_classifier and classifier; wanted ReLU there.",
+        "Nothing stands between pre_classifier and classifier; expected ReLU there.",
         ("pooled = F.relu(pooled) ", "pooled = pooled "),
     ),
     Mistake(
@@ -600,12 +600,12 @@ MISTAKES = (
     ),
     Mistake(
         "no LayerNorm after attention",
-        "The sum of the token's vector and what attention gathered was not normalised; wanted sa_layer_norm of it.",
+        "The sum of the token's vector and what attention gathered was not normalised; expected sa_layer_norm of it.",
         ("self.sa_layer_norm(hidden_states + gathered)", "(hidden_states + gathered)"),
     ),
     Mistake(
         "no LayerNorm at the block's end",
-        "The block's last sum was not normalised; wanted output_layer_norm of it.",
+        "The block's last sum was not normalised; expected output_layer_norm of it.",
         ("self.output_layer_norm(attended + transformed)", "(attended + transformed)"),
     ),
     Mistake(

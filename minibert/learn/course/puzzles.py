@@ -21,7 +21,7 @@ from ..compare.divergence import compare
 from ..compare.location import place_in_words
 from ..stubs.gap import GAP
 from ..stubs.handout import FIRST
-from ..stubs.sample_inputs import MODEL, lab
+from ..stubs.sample_inputs import MODEL, sample_model
 from .mistakes_in_source import MISTAKES, Mistake
 
 BIASES = tuple(f"{name}_lin.bias" for name in ("q", "k", "v", "out"))
@@ -45,14 +45,14 @@ def bug_page(number: int | None = None) -> str:
 def judge_the_line(namespace: dict[str, Any], text: str) -> str | None:
     number, line = namespace.get("PUZZLE"), namespace.get("LINE")
     if type(number) is not int or not 0 <= number < len(PUZZLES):
-        return f"PUZZLE is {number!r}; wanted the number that was handed out, which `reset` draws anew."
+        return f"PUZZLE is {number!r}; expected the number that was handed out, which `reset` draws anew."
     if line is None:
         return GAP
     wrong = wrong_lines(PUZZLES[number], text)
     if not wrong:
         return f"The line of puzzle {number} is not in the file: it was changed, or PUZZLE was. Wanted LINE alone changed."
     if type(line) is not int or not 1 <= line <= len(text.splitlines()):
-        return f"LINE is {line!r}; wanted the number of a line, counted in this file."
+        return f"LINE is {line!r}; expected the number of a line, counted in this file."
     return None if line in wrong else f"It is not line {line}. {_clue(PUZZLES[number])}"
 
 
@@ -61,7 +61,7 @@ def the_line(text: str) -> str:
     found = re.search(r"^PUZZLE = (\d+)", text, re.MULTILINE)
     lines = wrong_lines(PUZZLES[int(found[1])], text) if found and int(found[1]) < len(PUZZLES) else []
     if not found or not lines:
-        raise ValueError("the file is no page of this puzzle; wanted it as it was handed out, which `reset` draws anew.")
+        raise ValueError("the file is no page of this puzzle; expected it as it was handed out, which `reset` draws anew.")
     mistake = PUZZLES[int(found[1])]
     return f"Line {' and line '.join(map(str, lines))}: {mistake.name}. {mistake.sentence}"
 
@@ -105,14 +105,14 @@ def _clue(mistake: Mistake) -> str:
     right = read_model(bundled()[MODEL], DistilBertForSequenceClassification)
     wrong = namespace["DistilBertForSequenceClassification"](right.config)
     wrong.load_state_dict(right.state_dict())
-    inputs = {name: tensor for name, tensor in lab().padded.inputs.items() if name != "labels"}
+    inputs = {name: tensor for name, tensor in sample_model().padded.inputs.items() if name != "labels"}
     try:
         first = compare(wrong.eval(), right, inputs, training=False).first
     except ValueError as error:  # one hidden state too few
         return f"On the lab's sentences the outputs cannot be compared one by one: {error}"
     if first is None:
         return "On the lab's sentences, outside training, all of its numbers are right: look for what only training shows."
-    place = place_in_words(first.place, lab().padded.tokens, right.config.id2label)
+    place = place_in_words(first.place, sample_model().padded.tokens, right.config.id2label)
     return f"On the lab's sentences the numbers part at this stage first: {first.name}, most at {place}."
 
 
@@ -129,16 +129,16 @@ def judge_the_bias(namespace: dict[str, Any], text: str) -> str | None:
     if answer is None:
         return GAP
     if answer not in BIASES:
-        return f"ANSWER is {answer!r}; wanted one of {', '.join(BIASES)}."
-    changed = copy.deepcopy(lab().model)
+        return f"ANSWER is {answer!r}; expected one of {', '.join(BIASES)}."
+    changed = copy.deepcopy(sample_model().model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in changed.named_parameters():
             if name.endswith(f"attention.{answer}"):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
-        before, after = (model(**lab().padded.inputs).logits for model in (lab().model, changed))
+        before, after = (model(**sample_model().padded.inputs).logits for model in (sample_model().model, changed))
     moved = (before - after).abs().max().item()
-    return None if moved < 1e-9 else f"With other numbers for {answer} the logits move by up to {moved:.2g}; wanted none that move."
+    return None if moved < 1e-9 else f"With other numbers for {answer} the logits move by up to {moved:.2g}; expected no move."
 
 
 MASK_PAGE = f'''\
@@ -162,14 +162,15 @@ def scores() -> Tensor:
 
 def judge_the_scores(namespace: dict[str, Any], text: str) -> str | None:
     if not callable(namespace.get("scores")):
-        return "The file has no function scores(); wanted it as it was handed out, which `reset` brings back."
+        return "The file has no function scores(); expected it as it was handed out, which `reset` brings back."
     found = namespace["scores"]()
     if not isinstance(found, Tensor) or tuple(found.shape) != (4,):
-        return f"scores() gives {tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__}; wanted a tensor (4)."
+        return f"scores() gives {tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__}; expected a tensor (4)."
     found = found.double()
     if not found.isfinite().all():
-        return f"scores() gives {found.tolist()}; wanted finite numbers."
+        return f"scores() gives {found.tolist()}; expected finite numbers."
     lowest = found.masked_fill(PADDING, torch.finfo(found.dtype).min).softmax(0)
     mild = (found - 10000.0 * PADDING).softmax(0)
     apart = (lowest - mild).abs().max().item()
-    return None if apart > 0.1 else f"The two masks give {lowest.tolist()} and {mild.tolist()}; wanted more than 0.1 between them."
+    gives = f"The two masks give {lowest.tolist()} and {mild.tolist()}"
+    return None if apart > 0.1 else f"{gives}; expected more than 0.1 between them."

@@ -70,14 +70,14 @@ def course(file: str | Path | None = None) -> Course:
     for one in own:
         if not isinstance(one, Exercise) or not isinstance(one.name, str) or not NAME.fullmatch(one.name):
             name = one.name if isinstance(one, Exercise) else one
-            raise ValueError(f"{file} has the exercise {name!r}; wanted an Exercise with a name such as scaled-scores.")
+            raise ValueError(f"{file} has the exercise {name!r}; expected an Exercise with a name such as scaled-scores.")
     for one in mistaken:
         if not isinstance(one, Mistake):
-            raise ValueError(f"{file} has the mistake {one!r}; wanted a Mistake.")
+            raise ValueError(f"{file} has the mistake {one!r}; expected a Mistake.")
     exercises, mistakes = (*EXERCISES, *own), (*MISTAKES, *MISTAKES_BY_HAND, *mistaken)
     for name, times in Counter([e.name for e in exercises] + [m.name for m in mistakes]).items():
         if times > 1:
-            raise ValueError(f"{file} calls something {name!r}, and an exercise or a mistake has that name; wanted another name.")
+            raise ValueError(f"{file} calls something {name!r}, and an exercise or a mistake has that name; expected another name.")
     return Course(exercises, mistakes, str(file), len(own), len(mistaken))
 
 
@@ -88,7 +88,7 @@ def run_file(file: Path) -> dict[str, Any]:
         namespace: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
         exec(code, namespace)
     except OSError as error:
-        raise OSError(f"{file} cannot be read ({error.strerror}); wanted a Python file.") from error
+        raise OSError(f"{file} cannot be read ({error.strerror}); expected a Python file.") from error
     except (Exception, SystemExit) as error:
         raise ValueError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
     return namespace

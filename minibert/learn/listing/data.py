@@ -9,7 +9,7 @@ from ..trace.tape import Record
 
 
 @dataclass(frozen=True)
-class Beside:
+class OtherModelTensor:
     """The same tensor in the other model, where two are compared.
 
     tensor       as the other model has it, of the same shape
@@ -34,7 +34,7 @@ class Shown:
     record: Record
     turn: int | None
     times: int
-    beside: Beside | None = None
+    beside: OtherModelTensor | None = None
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Cut:
     def function(self) -> ast.FunctionDef:
         found = function_in(self.tree, self.qualname)
         if found is None:
-            raise LookupError(f"{self.target} is no function that is written in Python; wanted one, or a stub for it.")
+            raise LookupError(f"{self.target} is no function that is written in Python; expected one, or a stub for it.")
         return found
 
     @cached_property
@@ -85,9 +85,9 @@ class Cut:
         end = [number for number, statement in enumerate(lines) if any(line.startswith(last) for line in statement)]
         for found, wanted in ((begin, self.first), (end, last)):
             if len(found) != 1:
-                raise LookupError(f"{self.target} has {len(found)} statements with a line that begins {wanted!r}; wanted one.")
+                raise LookupError(f"{self.target} has {len(found)} statements with a line that begins {wanted!r}; expected one.")
         if end[0] < begin[0]:
-            raise LookupError(f"in {self.target}, {last!r} comes before {self.first!r}; wanted the first line first.")
+            raise LookupError(f"in {self.target}, {last!r} comes before {self.first!r}; expected the first line first.")
         return begin[0], end[0] + 1
 
     @property

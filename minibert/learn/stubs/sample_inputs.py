@@ -105,7 +105,7 @@ class Lab:
 
 
 @functools.cache
-def lab() -> Lab:
+def sample_model() -> Lab:
     """Read once in a process."""
     folder = bundled()[MODEL]
     model, tokenizer = read_model(folder, DistilBertForSequenceClassification, torch.float64), read_tokenizer(folder)
@@ -157,10 +157,10 @@ def recorded(cut: Cut) -> Iterator[Case]:
         calls.append(copied((args, kwargs)))
         return real(*args, **kwargs)
 
-    for batch in (lab().padded, lab().single, *lab().small):
+    for batch in (sample_model().padded, sample_model().single, *sample_model().small):
         paths = {id(module): path for path, module in batch.model.named_modules()}
         with torch.no_grad(), replaced(cut.target, recorder):
-            lab().classify(batch)
+            sample_model().classify(batch)
         for args, kwargs in calls:
             yield Case(args, kwargs, place=paths.get(id(args[0]), ""), batch=batch)
         calls.clear()

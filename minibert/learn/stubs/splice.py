@@ -53,13 +53,13 @@ def graft(cut: Cut, text: str, file: str) -> Graft:
     tree = ast.parse(text, file)
     function = function_in(tree, cut.qualname)
     if function is None:
-        raise DoesNotFit(f"The file has no {cut.qualname}; wanted it as it was handed out, which `reset` brings back.")
+        raise DoesNotFit(f"The file has no {cut.qualname}; expected it as it was handed out, which `reset` brings back.")
     has, wanted = (", ".join(arguments(one)) for one in (function, cut.function))
     if has != wanted:
-        raise DoesNotFit(f"{cut.qualname} takes ({has}); wanted what it takes in the real source, ({wanted}).")
+        raise DoesNotFit(f"{cut.qualname} takes ({has}); expected what it takes in the real source, ({wanted}).")
     owner, _, name = cut.qualname.rpartition(".")
     if owner and _constructor(tree, owner) != _constructor(cut.tree, owner):
-        raise DoesNotFit(f"{owner}.__init__ was changed; wanted it as it was, since {name} alone is put into the model.")
+        raise DoesNotFit(f"{owner}.__init__ was changed; expected it as it was, since {name} alone is put into the model.")
     answer = without_docstring(function.body)[cut.gap[0] :]
     _check_written(cut, tree, answer)
     if cut.after:
@@ -123,7 +123,7 @@ def _check_gap(cut: Cut, answer: list[ast.stmt]) -> None:
     """The answer makes what the source goes on with, by whatever way."""
     wanted = " and ".join(cut.makes)
     if early := [node for node in _own(answer) if isinstance(node, ast.Return)]:
-        raise DoesNotFit(f"Line {early[0].lineno} returns; wanted no return: make {wanted}, and the source goes on with that.")
+        raise DoesNotFit(f"Line {early[0].lineno} returns; expected no return: make {wanted}, and the source goes on with that.")
     methods = [call.func.attr for call in nodes(answer, ast.Call) if isinstance(call.func, ast.Attribute)]
     parts = any(isinstance(node.ctx, ast.Store) for node in nodes(answer, ast.Subscript))  # x[0] = y may be a view of another
     in_place = parts or any(name.endswith("_") or name in CHANGE_IT for name in methods)  # then who knows what it changes
@@ -133,7 +133,7 @@ def _check_gap(cut: Cut, answer: list[ast.stmt]) -> None:
             if lost := _result_dropped(answer, name):
                 told += f" A tensor's method makes a new tensor and leaves the old one as it is: {name} = {name}.{lost}(...)"
             elif others := [f"`{other}`" for other in dict.fromkeys(stored(answer)) if other not in cut.makes]:
-                told += f" They assign {', '.join(others)}; wanted {name} = ..."
+                told += f" They assign {', '.join(others)}; expected {name} = ..."
             raise DoesNotFit(told)
 
 

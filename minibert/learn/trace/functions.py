@@ -19,9 +19,9 @@ def resolve(target: str) -> tuple[ModuleType, Any, str]:
         for name in parts[length:-1]:
             owner = getattr(owner, name, None)
         if not hasattr(owner, parts[-1]):
-            raise LookupError(f"{module.__name__} has no {'.'.join(parts[length:])}; wanted the target of an exercise.")
+            raise LookupError(f"{module.__name__} has no {'.'.join(parts[length:])}; expected the target of an exercise.")
         return module, owner, parts[-1]
-    raise LookupError(f"there is no {target}; wanted the target of an exercise, such as minibert.model.FeedForward.forward.")
+    raise LookupError(f"there is no {target}; expected the target of an exercise, such as minibert.model.FeedForward.forward.")
 
 
 @contextmanager

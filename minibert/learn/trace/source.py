@@ -47,7 +47,7 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Use:
+class Binding:
     """What a statement does with the value of an expression, or with a part of that value.
 
     In `queries, _ = f(x).pair  # (batch, dim), ()` the value of `f(x)` has the parts ".pair[0]" and ".pair[1]".
@@ -75,12 +75,12 @@ class Source:
         self.file = file
         self.lines = [line.rstrip("\n") for line in lines]
         if not self.lines:
-            raise OSError(f"{file} has no source to read; wanted a model that is written in a file or in a notebook's cell.")
+            raise OSError(f"{file} has no source to read; expected a model that is written in a file or in a notebook's cell.")
         comments = in_comments(self.lines)
         tree = ast.parse("\n".join(self.lines))
         self.definitions = list(_definitions(tree, ""))
         self._at_line: dict[int, Statement] = {}
-        self._uses: defaultdict[tuple[Span, bool], list[Use]] = defaultdict(list)
+        self._uses: defaultdict[tuple[Span, bool], list[Binding]] = defaultdict(list)
         self._texts: dict[Span, str] = {}
         self._arguments: dict[str, dict[str, Axes]] = {}
         nodes = list(ast.walk(tree))  # outer before inner
@@ -103,7 +103,7 @@ class Source:
         if isinstance(target, ast.Subscript) or isinstance(node, ast.AugAssign):  # x[0] = y and x += y: both change x
             place, stored = (target, True) if isinstance(target, ast.Subscript) else (node, False)
             axes = statement.axes[0] if statement.axes else None
-            self._uses[_span(place), stored].append(Use(statement, statement.targets[0], axes))
+            self._uses[_span(place), stored].append(Binding(statement, statement.targets[0], axes))
         elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.Return, ast.Expr)) and node.value is not None:
             for span, use in _uses(statement, target, node.value, statement.axes):
                 self._uses[span, False].append(use)
@@ -117,7 +117,7 @@ class Source:
         """The innermost statement on a line."""
         return self._at_line.get(line) or Statement(line, line)
 
-    def uses(self, span: Span, stored: bool = False) -> list[Use]:
+    def uses(self, span: Span, stored: bool = False) -> list[Binding]:
         """What becomes of the value made at this place; [] where it is used up inside its statement.
 
         stored   True for the x of `x[0] = 1`, which stands at the place of `x[0]`
@@ -193,23 +193,23 @@ def _targets(node: ast.stmt) -> tuple[str, ...]:
 
 def _uses(
     statement: Statement, target: ast.expr | None, value: ast.expr, axes: tuple[Axes, ...]
-) -> Iterator[tuple[Span, Use]]:
+) -> Iterator[tuple[Span, Binding]]:
     """Where the bytecode may say that a value was made, and what becomes of it there."""
     targets = target.elts if isinstance(target, (ast.Tuple, ast.List)) else None
     if isinstance(value, ast.Tuple) and (target is None or (targets and len(targets) == len(value.elts))):
         for index, element in enumerate(value.elts):  # a, b = f(x), g(x)
             yield from _uses(statement, targets[index] if targets else None, element, axes[index : index + 1])
         return
-    makers = list(_makers(value))
+    makers = list(_producing_expressions(value))
     if target is not None and targets:  # a tensor is taken apart where the targets stand
         makers.append((target, "", ()))
     for maker, text, steps in makers:
-        for span in _places(maker):
-            for variable, known, more, further in _names(target, axes):
-                yield span, Use(statement, variable, known, text + more, steps + further)
+        for span in _spans_of(maker):
+            for variable, known, more, further in _bound_names(target, axes):
+                yield span, Binding(statement, variable, known, text + more, steps + further)
 
 
-def _names(
+def _bound_names(
     target: ast.expr | None, axes: tuple[Axes, ...]
 ) -> Iterator[tuple[str | None, Axes | None, str, tuple[Callable[[Any], Any], ...]]]:
     """Each name that a target gives, its axes, and the part of the value that it is given to."""
@@ -220,17 +220,17 @@ def _names(
             if isinstance(element, ast.Starred):
                 key, element = slice(index, index + 1 - len(elements) or None), element.value
             text = f"[{index}]" if key == index else f"[{index}:{key.stop or ''}]"
-            for name, known, more, steps in _names(element, axes[index : index + 1]):
+            for name, known, more, steps in _bound_names(element, axes[index : index + 1]):
                 yield name, known, text + more, (operator.itemgetter(key), *steps)
     else:
         yield ast.unparse(target) if target else None, axes[0] if axes else None, "", ()
 
 
-def _makers(value: ast.expr) -> Iterator[tuple[ast.expr, str, tuple[Callable[[Any], Any], ...]]]:
+def _producing_expressions(value: ast.expr) -> Iterator[tuple[ast.expr, str, tuple[Callable[[Any], Any], ...]]]:
     """The expressions that may hand over a value: both sides of `a if b else c`, and f(x) for the value f(x).logits."""
     if isinstance(value, ast.IfExp):
-        yield from _makers(value.body)
-        yield from _makers(value.orelse)
+        yield from _producing_expressions(value.body)
+        yield from _producing_expressions(value.orelse)
         return
     yield value, "", ()
     step: Callable[[Any], Any]
@@ -240,11 +240,11 @@ def _makers(value: ast.expr) -> Iterator[tuple[ast.expr, str, tuple[Callable[[An
         text, step = f"[{ast.unparse(value.slice)}]", operator.itemgetter(ast.literal_eval(value.slice))
     else:
         return
-    for maker, before, steps in _makers(value.value):
+    for maker, before, steps in _producing_expressions(value.value):
         yield maker, before + text, (*steps, step)
 
 
-def _places(value: ast.expr) -> Iterator[Span]:
+def _spans_of(value: ast.expr) -> Iterator[Span]:
     yield _span(value)
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
         # A call over several lines is placed at its method's name, so that tracebacks point there.

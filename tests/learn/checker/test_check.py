@@ -13,7 +13,7 @@ from minibert.learn.checker.wrong_kind import contrast
 from minibert.learn.course.exercise import Exercise
 from minibert.learn.course.registry import course
 from minibert.learn.stubs.handout import fill
-from minibert.learn.stubs.sample_inputs import SENTENCES, Case, lab
+from minibert.learn.stubs.sample_inputs import SENTENCES, Case, sample_model
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_a_missing_transpose_is_told_by_the_names_of_the_axes(check):
     report = check("splitting-heads", split())
     assert report.stage == "wrong kind"
     assert report.text.startswith(
-        "`queries` has the axes (batch 3, query 20, heads 12, head_dim 32); wanted (batch 3, heads 12, query 20, head_dim 32): "
+        "`queries` has the axes (batch 3, query 20, heads 12, head_dim 32); expected (batch 3, heads 12, query 20, head_dim 32): "
         "axes 1 and 2 have changed places: transpose(1, 2) is missing, or one too many."
     )
 
@@ -59,24 +59,24 @@ KINDS = {
         "does not run",
         "Your lines assign nothing to `scores`, and the source goes on with it.",
     ),
-    "another type": ("scaled-scores", "scores = None", "wrong kind", "`scores` is None; wanted a tensor."),
+    "another type": ("scaled-scores", "scores = None", "wrong kind", "`scores` is None; expected a tensor."),
     "one result for two": (
         "block",
         "return hidden_states",
         "wrong kind",
-        "It returns a tensor (3, 20, 384); wanted output and attention.",
+        "It returns a tensor (3, 20, 384); expected output and attention.",
     ),
     "an axis too many": (
         "head",
         "logits = self.classifier(F.relu(self.pre_classifier(base.last_hidden_state)))",
         "wrong kind",
-        "`logits` has the axes (batch 3, tokens 20, labels 2); wanted (batch 3, labels 2): axis 1 is one too many.",
+        "`logits` has the axes (batch 3, tokens 20, labels 2); expected (batch 3, labels 2): axis 1 is one too many.",
     ),
     "an axis gone": (
         "weighted-sum",
         "attention = F.softmax(scores, -1)\ncontext = (attention @ values).sum(2)",
         "wrong kind",
-        "`context` has the axes (batch 3, heads 12, head_dim 32); wanted (batch 3, heads 12, query 20, head_dim 32): "
+        "`context` has the axes (batch 3, heads 12, head_dim 32); expected (batch 3, heads 12, query 20, head_dim 32): "
         "the axis query is missing: it was never made, or",
     ),
     "not joined": ("merging-heads", "output = context.transpose(1, 2)", "wrong kind", "a view or reshape may be missing."),
@@ -90,19 +90,19 @@ KINDS = {
         return BaseModelOutput(hidden_states, states if output_hidden_states else None)
         """,
         "wrong kind",
-        "`result.hidden_states` is a list; wanted a tuple.",
+        "`result.hidden_states` is a list; expected a tuple.",
     ),
     "float32": (
         "gelu",
         "return torch.nn.functional.relu(input.float())",
         "wrong kind",
-        "has the type torch.float32; wanted torch.float64.",
+        "has the type torch.float32; expected torch.float64.",
     ),
     "bool for integers": (
         "attention-mask",
         "return input_ids != pad_id",
         "wrong kind",
-        "has the type torch.bool; wanted torch.int64.",
+        "has the type torch.bool; expected torch.int64.",
     ),
     "raised, with shapes": (
         "scaled-scores",
@@ -160,7 +160,8 @@ KINDS = {
         "head",
         "logits = self.classifier(F.relu(self.pre_classifier(base.last_hidden_state[:, 0])))",
         "gradients",
-        "in training nothing of `logits` is dropped; wanted self.dropout there.\nThis is a known mistake, 'head dropout forgotten'",
+        "in training nothing of `logits` is dropped; expected self.dropout there.\n"
+        "This is a known mistake, 'head dropout forgotten'",
     ),
     "cut off": (
         "feed-forward",
@@ -253,7 +254,7 @@ def test_what_is_right_alone_and_wrong_in_the_model_is_found(check):
     try:
         report = check("feed-forward", body)
     finally:
-        for module in (*lab().model.modules(), *lab().small[0].model.modules()):
+        for module in (*sample_model().model.modules(), *sample_model().small[0].model.modules()):
             vars(module).pop("calls", None)
     assert report.stage == "whole model" and "Each call alone is right, but in the whole model" in report.text
 
@@ -277,14 +278,14 @@ def test_a_helper_beside_the_function_is_used(check):
 
 
 def test_no_two_axes_of_the_padded_batch_have_one_size_and_both_lab_sentences_are_padded():
-    assert len(lab().axis_of(lab().padded)) == 7
-    lengths = lab().padded.mask.sum(1).tolist()
-    assert max(lengths[:2]) < lengths[2] == lab().padded.mask.shape[1] and SENTENCES[1] == "I hate this so much!"
+    assert len(sample_model().axis_of(sample_model().padded)) == 7
+    lengths = sample_model().padded.mask.sum(1).tolist()
+    assert max(lengths[:2]) < lengths[2] == sample_model().padded.mask.shape[1] and SENTENCES[1] == "I hate this so much!"
 
 
 def test_each_function_of_the_model_is_tried_on_every_call_of_the_four_batches():
-    blocks = lab().model.config.n_layers
-    small = lab().small[0].model.config.n_layers
+    blocks = sample_model().model.config.n_layers
+    small = sample_model().small[0].model.config.n_layers
     layers = 2 * blocks + 2 * small
     calls_of = {"masking": layers + 1, "stack": 4, "head": 4, "softmax": layers + 4, "layer-norm": 2 * layers + 4 + 8}
     for name, calls in calls_of.items():
@@ -368,18 +369,18 @@ def test_what_is_right_for_ordinary_calls_alone_is_wrong(check, name, body):
 
 def test_numbers_that_differ_by_little_are_shown_with_the_digits_that_differ(check):
     report = check("scaled-scores", "scores = queries @ keys.transpose(2, 3) / math.sqrt(self.head_dim) * (1 + 1e-8)")
-    mine, theirs = re.search(r"yours is (\S+), wanted (\S+)\.\n", report.text).groups()
+    mine, theirs = re.search(r"yours is (\S+), expected (\S+)\.\n", report.text).groups()
     assert mine != theirs and abs(float(mine) / float(theirs) - 1 - 1e-8) < 5e-9
 
 
 @pytest.mark.parametrize(
     ("got", "wanted", "sentence"),
     [
-        (1, 2, "`x` is 1; wanted 2"),
-        (list(range(40)), [*range(19), 7, *range(20, 40)], "`x[19]` is 19; wanted 7"),
-        ([*range(30), *range(31, 41)], [*range(29), *range(30, 41)], "`x[29]` is 29; wanted 30"),
+        (1, 2, "`x` is 1; expected 2"),
+        (list(range(40)), [*range(19), 7, *range(20, 40)], "`x[19]` is 19; expected 7"),
+        ([*range(30), *range(31, 41)], [*range(29), *range(30, 41)], "`x[29]` is 29; expected 30"),
         ({n: n for n in range(9)}, {n: n for n in range(1, 10)}, "`x` lacks the entry [9], and has the entry [0] too many"),
-        ("a" * 45 + "b" * 45, "a" * 44 + "b" * 46, "`x` reads … " + "a" * 16 + "b" * 14 + " … from character 30; wanted … "),
+        ("a" * 45 + "b" * 45, "a" * 44 + "b" * 46, "`x` reads … " + "a" * 16 + "b" * 14 + " … from character 30; expected … "),
     ],
 )
 def test_two_values_that_look_the_same_when_cut_are_told_by_the_part_that_differs(got, wanted, sentence):
@@ -399,18 +400,18 @@ def test_a_long_list_that_lacks_an_entry_in_its_middle_is_told_by_the_first_that
         return pieces[:20] + pieces[21:] if len(pieces) > 20 else pieces
     """
     report = check("wordpiece", body)
-    assert report.stage == "wrong numbers" and report.text.startswith("`result[48]` is '##a'; wanted '##aa'.\n")
+    assert report.stage == "wrong numbers" and report.text.startswith("`result[48]` is '##a'; expected '##aa'.\n")
 
 
 def test_two_axes_of_one_size_are_told_apart_by_the_numbers(check):
     """Keys and queries are as many: the shape alone would have two transposes for it, one of which makes no right numbers."""
     report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bqkh", queries, keys) / math.sqrt(self.head_dim)')
     assert report.text.startswith(
-        "`scores` has the axes (batch 3, query 20, key 20, heads 12); wanted (batch 3, heads 12, query 20, key 20): "
+        "`scores` has the axes (batch 3, query 20, key 20, heads 12); expected (batch 3, heads 12, query 20, key 20): "
         "the axes are in another order: is a transpose missing, or one too many?"
     )
     report = check("scaled-scores", 'scores = torch.einsum("bhqd,bhkd->bkqh", queries, keys)')
-    assert report.text.startswith("`scores` has the axes (batch 3, query or key 20, query or key 20, heads 12); wanted")
+    assert report.text.startswith("`scores` has the axes (batch 3, query or key 20, query or key 20, heads 12); expected")
     assert "axes 1 and 3 may have changed places, though the sizes alone cannot tell, and the numbers differ too" in report.text
 
 
@@ -444,12 +445,13 @@ def test_half_an_answer_outside_of_its_function_is_named(check):
 
 NO_RESULT = {
     "no return": ("feed-forward", "output = 1", "FeedForward.forward has no `return` with a value, and so it returned None;"),
-    "none of two": ("block", "output = 1", "has no `return` with a value, and so it returned None; wanted `output` and"),
-    "of a stub": ("gelu", "output = input", "gelu has no `return` with a value, and so it returned None; wanted a tensor."),
+    "none of two": ("block", "output = 1", "has no `return` with a value, and so it returned None; expected `output` and"),
+    "of a stub": ("gelu", "output = input", "gelu has no `return` with a value, and so it returned None; expected a tensor."),
     "on one way": (
         "feed-forward",
         "if hidden_states.shape[0] == 3:\n    return self.lin2(self.activation(self.lin1(hidden_states)))",
-        "FeedForward.forward returned None; wanted `output`. Is a `return` missing on one of its ways?\nThat was in block 0, given",
+        "FeedForward.forward returned None; expected `output`. Is a `return` missing on one of its ways?\n"
+        "That was in block 0, given",
     ),
 }
 
@@ -462,7 +464,7 @@ def test_a_missing_return_is_named(check, name, body, sentence):
 
 NOT_ASSIGNED = {
     "a method's result": ("scores.masked_fill(queries == 0, 0)", "leaves the old one as it is: scores = scores.masked_fill(...)"),
-    "another name": ("fit = queries\nfit = fit @ keys", "with it. They assign `fit`; wanted scores = ..."),
+    "another name": ("fit = queries\nfit = fit @ keys", "with it. They assign `fit`; expected scores = ..."),
     "nothing": ("print(queries)", "Your lines assign nothing to `scores`, and the source goes on with it."),
 }
 
@@ -503,7 +505,7 @@ def test_what_is_kept_from_call_to_call_is_not_told_as_chance(check):
         report = check("feed-forward", body)
         assert report.stage == "wrong numbers" and "Two runs on the same input and seed differ; it may keep" in report.text
     finally:
-        for module in (*lab().model.modules(), *lab().small[0].model.modules()):
+        for module in (*sample_model().model.modules(), *sample_model().small[0].model.modules()):
             vars(module).pop("calls", None)
 
 
@@ -702,7 +704,7 @@ OTHERWISE = {
         output = self.lin2(self.activation(self.lin1(hidden_states)))
         return self.dropout(output) if len(output) == 3 else output
         """,
-        "in training nothing of `output` is dropped; wanted self.dropout there.\nThat was in block 0, given one sentence",
+        "in training nothing of `output` is dropped; expected self.dropout there.\nThat was in block 0, given one sentence",
     ),
     "place, but where there is a mask": (
         "weighted-sum",
@@ -711,7 +713,7 @@ OTHERWISE = {
         attention = attention if attention_mask is None else self.dropout(attention)
         context = attention @ values
         """,
-        "in training nothing of `context` is dropped; wanted self.dropout there.\nThat was in block 0, given one sentence",
+        "in training nothing of `context` is dropped; expected self.dropout there.\nThat was in block 0, given one sentence",
     ),
     "draw, of what is handed out": (
         "weighted-sum",

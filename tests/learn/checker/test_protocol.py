@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from minibert.learn.checker.check import STAGES
-from minibert.learn.checker.exceptions import Finding
+from minibert.learn.checker.exceptions import CheckFailed
 from minibert.learn.checker.protocol import ROOM, Channel, Remote
 from minibert.learn.checker.trial import Run
 from minibert.learn.course.registry import course
@@ -93,7 +93,7 @@ def test_types_that_are_no_data_arrive_by_name(sent):
 
 
 def test_a_run_arrives_with_what_it_raised(sent):
-    run = sent(Run({"a": torch.ones(1)}, Finding("does not run", "why"), ("x",)))
+    run = sent(Run({"a": torch.ones(1)}, CheckFailed("does not run", "why"), ("x",)))
     assert (run.values["a"].item(), run.error.stage, run.error.text, run.changed) == (1, "does not run", "why", ("x",))
 
 
@@ -131,7 +131,7 @@ FORGED = {
 @pytest.mark.parametrize("message", FORGED.values(), ids=FORGED)
 def test_a_forged_message_ends_in_a_sentence(message):
     ours, theirs = multiprocessing.Pipe()
-    with ours, theirs, pytest.raises(Finding) as found:
+    with ours, theirs, pytest.raises(CheckFailed) as found:
         theirs.send_bytes(message)
         Remote(ours, course().find("mild-mask"), mmap.mmap(-1, 64)).names()
     assert (found.value.stage, found.value.text) == (
@@ -141,5 +141,5 @@ def test_a_forged_message_ends_in_a_sentence(message):
 
 def test_a_judge_is_told_what_it_cannot_hand_over():
     ours, theirs = multiprocessing.Pipe()
-    with ours, theirs, pytest.raises(TypeError, match="an answer cannot be given Linear; wanted tensors"):
+    with ours, theirs, pytest.raises(TypeError, match="an answer cannot be given Linear; expected tensors"):
         Remote(ours, course().find("mild-mask"), None).call("scores", torch.nn.Linear(1, 1))

@@ -162,8 +162,9 @@ CHEATS = {
     "what is written": "FORGE\nfrom minibert.learn.checker import sandbox\nsandbox.asdict = lambda *_: json.loads(REPORT)",
     "the report": "import minibert.learn.checker.check as c\nRight = c.Report\n"
     "c.Report = lambda name, *_: Right(name, 'passed', 'right')",
-    "the finding": "from minibert.learn.checker.exceptions import Finding\n"
-    "Finding.__init__ = lambda self, *_: self.__dict__.update(stage='passed', text='right', mistake='')\nraise Finding('', '')",
+    "the finding": "from minibert.learn.checker.exceptions import CheckFailed\n"
+    "CheckFailed.__init__ = lambda self, *_: self.__dict__.update(stage='passed', text='right', mistake='')\n"
+    "raise CheckFailed('', '')",
     "what is close": "import minibert.learn.checker.check as c\nc.close = lambda *_: torch.tensor([True])",
     "what is true of a tensor": "Tensor.all = lambda *_: torch.tensor(True)\ntorch.equal = torch.allclose = lambda *_: True",
     "the run": "from minibert.learn.checker.trial import Run, Trial\n"
@@ -261,10 +262,10 @@ def test_a_judge_too_gets_data_alone(tmp_path):
     """The answer says of itself that it is equal to everything, and the other one that every softmax is."""
     equal = "class Equal:\n    __hash__ = None\n    def __eq__(self, other): return True\nANSWER = Equal()"
     report = check(page(tmp_path, "silent-bias", equal)).report
-    assert report.stage == "wrong numbers" and "wanted one of q_lin.bias" in report.text
+    assert report.stage == "wrong numbers" and "expected one of q_lin.bias" in report.text
     soft = "import torch\ntorch.Tensor.softmax = lambda self, _: torch.rand(4)\ndef scores(): return torch.zeros(4)"
     report = check(page(tmp_path, "mild-mask", soft)).report
-    assert report.stage == "wrong numbers" and "wanted more than 0.1 between them" in report.text
+    assert report.stage == "wrong numbers" and "expected more than 0.1 between them" in report.text
 
 
 @pytest.mark.long

@@ -204,8 +204,8 @@ def test_the_file_will_do_for_the_name(exercise):
         (("start", "xyz"), "there is no exercise 'xyz'; `minibert exercise list` has them all."),
         (("check", "gelu"), "there is no gelu.py; `minibert exercise start gelu` writes it."),
         (("check", "gelu", "--in", "absent"), "there is no absent/gelu.py; `minibert exercise start gelu --to absent` writes it."),
-        (("list", "--course", "absent.py"), "absent.py cannot be read (No such file or directory); wanted a Python file."),
-        (("grade", "absent"), "there is no folder absent; wanted one with a folder of exercise files for each student."),
+        (("list", "--course", "absent.py"), "absent.py cannot be read (No such file or directory); expected a Python file."),
+        (("grade", "absent"), "there is no folder absent; expected one with a folder of exercise files for each student."),
         (
             ("grade", "."),
             ". has no folder with an exercise's file in it, such as ada/scaled_scores.py. "
@@ -222,7 +222,7 @@ def test_what_cannot_be_done_is_one_sentence(exercise, arguments, sentence):
 def test_a_folder_in_the_place_of_an_answer_is_called_so(exercise):
     (exercise.folder / "gelu.py").mkdir()
     done = exercise("check", "gelu")
-    sentence = "minibert: gelu.py is a folder, a pipe or a device; wanted the file of your answer.\n"
+    sentence = "minibert: gelu.py is a folder, a pipe or a device; expected the file of your answer.\n"
     assert (done.returncode, done.stderr) == (1, sentence)
 
 
@@ -284,7 +284,7 @@ def test_try_plants_each_mistake_and_says_what_it_is_called(exercise):
     same += 'pooled = F.relu(self.pre_classifier(first))")'
     (exercise.folder / "mine.py").write_text(snippet() + f"MISTAKES.append({same})\n")
     done = exercise("try", "mine.py")
-    assert done.returncode == 1 and "named pooled from [SEP]  <- wanted otherwise" in done.stdout
+    assert done.returncode == 1 and "named pooled from [SEP]  <- expected otherwise" in done.stdout
 
 
 STUBBED = '''
@@ -308,7 +308,7 @@ def test_try_runs_the_body_of_an_exercise_that_has_no_real_lines_and_the_mistake
     assert len(theirs) == 7 and {f"my-gelu {name} wrong numbers, named as itself" for name in theirs} <= rows
     (exercise.folder / "mine.py").write_text(STUBBED.format(gelu="return input", bias='ANSWER = "q_lin.bias"'))
     done = exercise("try", "mine.py")
-    assert done.returncode == 1 and done.stdout.count("<- wanted otherwise") == 2
+    assert done.returncode == 1 and done.stdout.count("<- expected otherwise") == 2
     assert done.stdout.endswith("\n2 of these are not as wanted.\n")
 
 
@@ -317,7 +317,7 @@ def test_try_says_what_it_could_not_try_and_is_not_green_there(exercise):
     done = exercise("try", "mine.py")
     rows = {" ".join(line.split()) for line in done.stdout.splitlines()}
     assert done.returncode == 1
-    said = "the real lines not tried: the source has none <- wanted right lines as its `body`"
+    said = "the real lines not tried: the source has none <- expected right lines as its `body`"
     assert {f"my-gelu {said}", f"my-bias {said}"} <= rows
     assert done.stdout.endswith("\nThe real lines of my-gelu, my-bias were not tried.\n")
 
@@ -343,8 +343,8 @@ def test_the_template_of_new_is_an_exercise_as_it_stands(exercise):
     [
         ("EXERCISES = [", "mine.py cannot be run: SyntaxError: "),
         ("x = 1", "mine.py has no list EXERCISES (and perhaps MISTAKES)"),
-        ("EXERCISES = [1]", "mine.py has the exercise 1; wanted an Exercise"),
-        (snippet().replace('"pooled", ', '"Pooled one", '), "has the exercise 'Pooled one'; wanted an Exercise with a name"),
+        ("EXERCISES = [1]", "mine.py has the exercise 1; expected an Exercise"),
+        (snippet().replace('"pooled", ', '"Pooled one", '), "has the exercise 'Pooled one'; expected an Exercise with a name"),
         (snippet().replace('"pooled", ', '"head", '), "mine.py calls something 'head', and an exercise or a mistake has"),
     ],
 )

@@ -23,20 +23,20 @@ def told(exercises, mistakes):
 
 
 EXERCISES = {
-    "no such module": ({"target": "minibert.absent.f"}, "has no absent.f; wanted the target"),
+    "no such module": ({"target": "minibert.absent.f"}, "has no absent.f; expected the target"),
     "no such class": ({"target": "minibert.model.Absent.forward"}, "minibert.model has no Absent.forward"),
     "a class": ({"target": "minibert.model.FeedForward"}, "is no function that is written in Python"),
     "no such line": ({"first": "absent = "}, "has 0 statements with a line that begins 'absent = '"),
     "two such lines": ({"first": "pooled = "}, "has 3 statements with a line that begins 'pooled = '"),
     "last before first": ({"first": "logits = ", "last": "first = "}, "'first = ' comes before 'logits = '"),
-    "hints as one string": ({"hints": "think"}, "hints is 'think'; wanted a tuple of strings"),
-    "nine stars": ({"difficulty": 9}, "difficulty is 9; wanted 1, 2 or 3"),
+    "hints as one string": ({"hints": "think"}, "hints is 'think'; expected a tuple of strings"),
+    "nine stars": ({"difficulty": 9}, "difficulty is 9; expected 1, 2 or 3"),
     "needs what is not there": ({"needs": ("absent",)}, "it needs 'absent', and there is no such exercise"),
     "a stub that is none": ({"target": "torch.nn.functional.gelu", "stub": "gelu"}, "its stub"),
     "a stub with a mistake": ({"target": "torch.nn.functional.gelu", "stub": "def gelu("}, "its stub cannot be used"),
-    "never called": (SILU, "the model does not call its target; wanted in_model=False"),
+    "never called": (SILU, "the model does not call its target; expected in_model=False"),
     "nothing to try it on": (SILU | {"in_model": False}, "there is nothing to try it on"),
-    "cases that are a list": ({"cases": [Case((1,))]}, "cases is a list; wanted a function"),
+    "cases that are a list": ({"cases": [Case((1,))]}, "cases is a list; expected a function"),
     "cases that raise": ({"cases": lambda: 1 / 0}, "its cases cannot be used (ZeroDivisionError: division by zero)"),
     "a body beside the real lines": ({"body": "pooled = first"}, "it has a body, and the source has its lines already"),
     "a broken body": (
@@ -57,13 +57,13 @@ MISTAKES = {
     "a text that is not there": ({"edit": ("absent = 1", "absent = 2")}, "'absent = 1' stands 0 times in the source"),
     "a text that stands twice": ({"edit": ("self.dropout(", "F.dropout(")}, "'self.dropout(' stands 4 times in the source"),
     "in nobody's gap": ({"edit": ("LAYER_NORM_EPS = 1e-12", "LAYER_NORM_EPS = 1")}, "it lies in no exercise's gap"),
-    "an odd edit": ({"edit": ("logits = self.classifier(pooled)",)}, "its edit has 1 parts; wanted pairs"),
+    "an odd edit": ({"edit": ("logits = self.classifier(pooled)",)}, "its edit has 1 parts; expected pairs"),
     "a broken edit": ({"edit": ("words + places", "words +")}, "its lines cannot be used in embedding-sum"),
     "a broken body": ({"exercise": "gelu", "body": "return ("}, "its lines cannot be used in gelu"),
     "nothing changed": ({"edit": ("words + places", "words  +  places")}, "it changes nothing in embedding-sum"),
     "no such exercise": ({"exercise": "absent", "body": "return input"}, "there is no exercise 'absent'"),
-    "a body for nobody": ({"body": "return input"}, "wanted an edit, or an exercise with a body"),
-    "neither": ({}, "wanted an edit, or an exercise with a body"),
+    "a body for nobody": ({"body": "return input"}, "expected an edit, or an exercise with a body"),
+    "neither": ({}, "expected an edit, or an exercise with a body"),
 }  # fmt: skip
 
 

@@ -90,10 +90,10 @@ class OtherShape(minibert.model.FeedForward):
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        (TwoArguments, r"^TwoArguments\(config\) raised TypeError: .*heads.*; wanted a module that takes a DistilBertConfig\.$"),
-        (OtherParameters, r"^OtherParameters has no lin1.bias, and FeedForward has lin1.bias \(16,\); wanted the same param"),
-        (Renamed, r"^Renamed has no lin2.bias, and FeedForward has lin2.bias \(8,\); wanted the same parameters\.$"),
-        (OtherShape, r"^OtherShape has lin2.bias \(16,\), and FeedForward has lin2.bias \(8,\); wanted the same parameters\.$"),
+        (TwoArguments, r"^TwoArguments\(config\) raised TypeError: .*heads.*; expected a module that takes a DistilBertConfig\.$"),
+        (OtherParameters, r"^OtherParameters has no lin1.bias, and FeedForward has lin1.bias \(16,\); expected the same param"),
+        (Renamed, r"^Renamed has no lin2.bias, and FeedForward has lin2.bias \(8,\); expected the same parameters\.$"),
+        (OtherShape, r"^OtherShape has lin2.bias \(16,\), and FeedForward has lin2.bias \(8,\); expected the same parameters\.$"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(model, other, sentence):
@@ -144,11 +144,11 @@ def test_a_file_may_import_its_neighbours_and_hold_dataclasses(tmp_path):
 @pytest.mark.parametrize(
     ("option", "content", "sentence"),
     [
-        ("FeedForward", "", "wanted Class=file.py:Class"),
-        ("FeedForward=mine.py", "", "wanted Class=file.py:Class"),
+        ("FeedForward", "", "expected Class=file.py:Class"),
+        ("FeedForward=mine.py", "", "expected Class=file.py:Class"),
         ("FeedFoward={}:Mine", "", "model.py has no class FeedFoward; it has Embeddings, "),
         ("Tensor={}:Mine", "", "model.py has no class Tensor"),
-        ("FeedForward={}/absent.py:Mine", "", "absent.py is not there; wanted a Python file with the class Mine"),
+        ("FeedForward={}/absent.py:Mine", "", "absent.py is not there; expected a Python file with the class Mine"),
         ("FeedForward={}:Absent", TWO_CLASSES, "mine.py has no class Absent that is an nn.Module"),
         ("FeedForward={}:Nothing", TWO_CLASSES, "mine.py has no class Nothing that is an nn.Module"),
         ("FeedForward={}:Mine", "def broken(:\n", "mine.py cannot be imported: SyntaxError"),

@@ -13,7 +13,7 @@ from minibert.learn.checker.trial import Trial, cases_of
 from minibert.learn.course.registry import Course, course
 from minibert.learn.stubs.gap import function_in, nodes
 from minibert.learn.stubs.handout import fill
-from minibert.learn.stubs.sample_inputs import copied, lab
+from minibert.learn.stubs.sample_inputs import copied, sample_model
 from minibert.learn.stubs.splice import arguments, graft
 from minibert.learn.trace.functions import resolve
 
@@ -160,8 +160,8 @@ def test_a_number_of_the_lab_written_into_an_answer_is_seen(what):
 
 
 def test_no_two_axes_of_the_small_padded_batch_have_one_size_and_each_model_has_sizes_of_its_own():
-    small, config = lab().small, lab().model.config
-    assert len(lab().axis_of(small[0])) == len(lab().axis_of(small[1])) == 7
+    small, config = sample_model().small, sample_model().model.config
+    assert len(sample_model().axis_of(small[0])) == len(sample_model().axis_of(small[1])) == 7
     for size in ("n_layers", "n_heads", "dim", "hidden_dim", "num_labels", "max_position_embeddings", "vocab_size", "pad_token_id",
                  "dropout", "attention_dropout"):  # fmt: skip
         assert getattr(small[0].model.config, size) != getattr(config, size), size

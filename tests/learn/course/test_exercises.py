@@ -625,7 +625,7 @@ def test_a_puzzle_that_was_mended_or_has_no_such_line_is_told_apart(check, page)
     mended = text.replace(puzzles.PUZZLES[0].edit[1], puzzles.PUZZLES[0].edit[0])
     assert "is not in the file: it was changed" in check("find-the-bug", mended.replace("LINE = None", "LINE = 70")).text
     for line in ("0", "100000", "'70'", "True"):
-        assert "wanted the number of a line" in check("find-the-bug", text.replace("LINE = None", f"LINE = {line}")).text
+        assert "expected the number of a line" in check("find-the-bug", text.replace("LINE = None", f"LINE = {line}")).text
 
 
 @pytest.mark.parametrize("space", [" ", "  ", "\t"])
@@ -646,7 +646,7 @@ def test_another_puzzles_number_is_not_told_as_a_mended_line_alone(check, page):
 
 def test_a_page_without_its_function_is_told_so(check):
     text = puzzles.MASK_PAGE.replace("def scores", "def score")
-    assert check("mild-mask", text).text.startswith("The file has no function scores(); wanted it as it was handed out")
+    assert check("mild-mask", text).text.startswith("The file has no function scores(); expected it as it was handed out")
 
 
 @pytest.mark.parametrize("bias", ["q_lin.bias", "k_lin.bias", "v_lin.bias", "out_lin.bias"])
@@ -658,7 +658,7 @@ def test_the_silent_bias_is_that_of_the_keys_alone(check, bias):
 
 @pytest.mark.parametrize(
     ("scores", "told"),
-    [([0, 0, 20000, 0], ""), ([0, 0, 1, 1], "wanted more than 0.1 between them."), ([0, 0, 9000, 0], "wanted more than 0.1")],
+    [([0, 0, 20000, 0], ""), ([0, 0, 1, 1], "expected more than 0.1 between them."), ([0, 0, 9000, 0], "expected more than 0.1")],
     ids=str,
 )
 def test_scores_tell_the_masks_apart_where_padding_is_10000_above_the_others(check, scores, told):

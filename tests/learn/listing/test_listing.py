@@ -271,13 +271,13 @@ def test_masked_scores_are_called_so(tiny):
 
 
 def test_a_line_that_ran_more_often_and_a_model_that_differs_say_so(told):
-    from minibert.learn.listing.data import Beside
+    from minibert.learn.listing.data import OtherModelTensor
 
-    changed = with_tensor(told, "words", torch.ones(2), times=3, beside=Beside(torch.zeros(2), 1.0, False))
+    changed = with_tensor(told, "words", torch.ones(2), times=3, beside=OtherModelTensor(torch.zeros(2), 1.0, False))
     assert at(changed.listing(), "words = ") == [
         "words  (2)  float32  first of 3 times", "  1  1", "  all 1", "  the other model's differs, by 1 at most"
     ]  # fmt: skip
-    assert "differs" not in with_tensor(told, "words", torch.ones(2), beside=Beside(torch.ones(2), 0.0, True)).listing()
+    assert "differs" not in with_tensor(told, "words", torch.ones(2), beside=OtherModelTensor(torch.ones(2), 0.0, True)).listing()
 
 
 def test_a_model_of_one_block_folds_nothing(tiny):
@@ -355,14 +355,14 @@ def test_a_page_is_written_whole_and_framed_in_a_notebook(told, tmp_path, monkey
     frame = re.fullmatch(r'<iframe [^>]*sandbox="allow-scripts"[^>]*srcdoc="([^"<>]*)"></iframe>', told._repr_html_())
     assert frame[1].replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&") == content
     for nowhere in (tmp_path / "no folder" / "page.html", tmp_path, "", tmp_path / "page.html" / "page.html"):
-        with pytest.raises(OSError, match=r"cannot be written \(.*\); wanted a file in a folder that is there, .*\.$") as caught:
+        with pytest.raises(OSError, match=r"cannot be written \(.*\); expected a file in a folder that is there, .*\.$") as caught:
             told.save(nowhere)
         assert str(caught.value).startswith(repr(str(nowhere)))
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_what_is_no_text_is_refused(told):
-    with pytest.raises(TypeError, match="text is a list; wanted a str"):
+    with pytest.raises(TypeError, match="text is a list; expected a str"):
         explain([BAD], "mini-sst2")
     empty = explain("", "mini-sst2")
     assert [token for token, _ in empty.tokens] == ["[CLS]", "[SEP]"] and 'text   ""\n' in empty.listing()

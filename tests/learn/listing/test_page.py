@@ -15,7 +15,7 @@ from typing import Any
 import minibert.model
 from minibert.config import DistilBertConfig
 from minibert.learn import Explanation, explain
-from minibert.learn.listing.data import Beside, Shown
+from minibert.learn.listing.data import OtherModelTensor, Shown
 from minibert.learn.listing.page import page
 from minibert.model import DistilBertForSequenceClassification
 from minibert.storage.messages import printable
@@ -77,7 +77,7 @@ def compared(explanation: Explanation) -> Explanation:
         tensor = one.record.tensor.clone()
         if wrong:
             tensor[0, 1, 2] += 0.5
-        return dataclasses.replace(one, beside=Beside(tensor, 0.5 if wrong else 0.0, not wrong))
+        return dataclasses.replace(one, beside=OtherModelTensor(tensor, 0.5 if wrong else 0.0, not wrong))
 
     parts = [dataclasses.replace(part, shown=tuple(map(beside, part.shown))) for part in explanation.parts]
     return dataclasses.replace(explanation, parts=tuple(parts), against="the <other> model")

@@ -84,7 +84,7 @@ def test_what_the_gap_hands_on_is_what_the_rest_of_the_function_reads():
         (Cut("minibert.model.FeedForward.backward"), "minibert.model has no FeedForward.backward"),
         (Cut("nowhere.at.all"), "there is no nowhere.at.all"),
         (Cut("torch.nn.functional.gelu"), "torch.nn.functional.gelu is no function that is written in Python"),
-        (Cut(ATTENTION, "absent = ", "scores"), "has 0 statements with a line that begins 'absent = '; wanted one"),
+        (Cut(ATTENTION, "absent = ", "scores"), "has 0 statements with a line that begins 'absent = '; expected one"),
         (Cut(ATTENTION, "context = ", "output"), "has 3 statements with a line that begins 'context = '"),
         (Cut(ATTENTION, "output = ", "batch, tokens"), "'batch, tokens' comes before 'output = '"),
     ],
@@ -131,10 +131,10 @@ def test_while_it_is_grafted_the_class_has_it_and_its_helpers_and_afterwards_not
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("class MultiHeadSelfAttention", "class Mine"), "The file has no MultiHeadSelfAttention.forward; wanted it"),
-        (("hidden_states: Tensor, attention_mask", "x: Tensor, attention_mask"), "takes (self, x, attention_mask); wanted what it"),
-        (("config.dim // config.n_heads", "64"), "MultiHeadSelfAttention.__init__ was changed; wanted it as it was"),
-        ((GAP, "return queries"), "Line 47 returns; wanted no return: make scores, and the source goes on"),
+        (("class MultiHeadSelfAttention", "class Mine"), "The file has no MultiHeadSelfAttention.forward; expected it"),
+        (("hidden_states: Tensor, attention_mask", "x: Tensor, attention_mask"), "takes (self, x, attention_mask); expected what"),
+        (("config.dim // config.n_heads", "64"), "MultiHeadSelfAttention.__init__ was changed; expected it as it was"),
+        ((GAP, "return queries"), "Line 47 returns; expected no return: make scores, and the source goes on"),
     ],
 )
 def test_a_file_without_an_answer_in_it_is_one_sentence(change, sentence):

@@ -128,7 +128,7 @@ def test_a_file_is_read_once_and_again_when_it_has_changed(source):
 
 def test_what_has_no_source_is_refused_in_one_sentence():
     linecache.cache.pop("<nothing>", None)
-    with pytest.raises(OSError, match="<nothing> has no source to read; wanted a model that is written in a file"):
+    with pytest.raises(OSError, match="<nothing> has no source to read; expected a model that is written in a file"):
         Source.of("<nothing>")
 
 

@@ -540,7 +540,7 @@ class Net(nn.Module):
 def test_a_model_without_source_is_refused_in_one_sentence():
     space, before = {"nn": nn, "__name__": "nowhere"}, sys.getprofile()
     exec(compile(NET.format("pass"), "<typed at a prompt>", "exec"), space)
-    with pytest.raises(OSError, match="<typed at a prompt> has no source to read; wanted a model that is written in a file"):
+    with pytest.raises(OSError, match="<typed at a prompt> has no source to read; expected a model that is written in a file"):
         Tape(space["Net"]())
     assert sys.getprofile() is before
 

@@ -5,7 +5,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 from minibert import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, HubUnreachable, pipeline
-from minibert.checkpoint import DEFAULT, HASHES, PINNED, STAND_IN, CheckpointError, locate
+from minibert.checkpoint import DEFAULT, FALLBACK, HASHES, PINNED, CheckpointError, locate
 from minibert.storage import client
 
 import pytest
@@ -48,7 +48,7 @@ def test_whichever_name_of_the_lab_comes_first_all_four_give_mini_sst2_and_one_w
     with pytest.warns(UserWarning) as caught:
         assert LAB[first](name) == OF_MINI[first]
         assert {what: call(name) for what, call in LAB.items()} == OF_MINI
-        assert pipeline("sentiment-analysis", device="cpu").name == STAND_IN
+        assert pipeline("sentiment-analysis", device="cpu").name == FALLBACK
     [one] = [str(warning.message) for warning in caught]
     assert "This is no error: mini-sst2, which ships with minibert, answers instead." in one and "\n" not in one
     assert caught[0].filename == __file__
@@ -111,7 +111,7 @@ def test_a_tokenizer_of_another_checkpoint_does_not_meet_the_weights_that_stand_
     with pytest.warns(UserWarning, match="answers instead"), pytest.raises(CheckpointError, match="tokenizer that you passed"):
         pipeline("sentiment-analysis", model=DEFAULT, tokenizer=other)
     own = AutoTokenizer.from_pretrained(DEFAULT)
-    assert pipeline("sentiment-analysis", model=DEFAULT, tokenizer=own, device="cpu").name == STAND_IN
+    assert pipeline("sentiment-analysis", model=DEFAULT, tokenizer=own, device="cpu").name == FALLBACK
 
 
 def test_a_folder_of_that_name_is_a_folder(server, folder, tmp_path, monkeypatch):
