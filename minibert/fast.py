@@ -277,9 +277,9 @@ class FirstTokenTransformer(Transformer):
         if whole or not isinstance(last.attention, FusedAttention):
             return super().forward(hidden_states, attention_mask, output_hidden_states, output_attentions)
         for block in self.layer[:-1]:
-            hidden_states, _ = block(hidden_states, attention_mask)             # (batch, tokens, dim)
-        first = hidden_states[:, :1]                                            # (batch, 1, dim)  [CLS]
-        gathered = last.attention.gather(first, hidden_states, attention_mask)  # (batch, 1, dim)
-        attended = last.sa_layer_norm(first + gathered)                         # (batch, 1, dim)
-        output = last.output_layer_norm(attended + last.ffn(attended))          # (batch, 1, dim)
+            hidden_states, _ = block(hidden_states, attention_mask)                # (batch, tokens, dim)
+        first = hidden_states[:, :1]                                               # (batch, 1, dim)  [CLS]
+        attn_output = last.attention.gather(first, hidden_states, attention_mask)  # (batch, 1, dim)
+        sa_output = last.sa_layer_norm(first + attn_output)                        # (batch, 1, dim)
+        output = last.output_layer_norm(sa_output + last.ffn(sa_output))           # (batch, 1, dim)
         return BaseModelOutput(output)

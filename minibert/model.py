@@ -71,11 +71,11 @@ class Embeddings(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)  # (tokens)  0, 1, 2 ...
-        words = self.word_embeddings(input_ids)         # (batch, tokens, dim)  one row of the table for each id
-        places = self.position_embeddings(positions)    # (tokens, dim)  the same for every sentence
-        embeddings: Tensor = words + places             # (batch, tokens, dim)
-        embeddings = self.LayerNorm(embeddings)         # (batch, tokens, dim)  mean 0, variance 1, then scale and shift
-        embeddings = self.dropout(embeddings)           # (batch, tokens, dim)  unchanged outside training
+        word_vectors = self.word_embeddings(input_ids)          # (batch, tokens, dim)  one row of the table for each id
+        position_vectors = self.position_embeddings(positions)  # (tokens, dim)  the same for every sentence
+        embeddings = word_vectors + position_vectors            # (batch, tokens, dim)
+        embeddings = self.LayerNorm(embeddings)                 # (batch, tokens, dim)  mean 0, variance 1, then scale and shift
+        embeddings = self.dropout(embeddings)                   # (batch, tokens, dim)  unchanged outside training
         return embeddings
 
 
@@ -155,7 +155,7 @@ class FeedForward(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         hidden = self.lin1(hidden_states)       # (batch, tokens, hidden_dim)
         hidden = self.activation(hidden)        # (batch, tokens, hidden_dim)  without it, lin1 and lin2 would be one matrix
-        output: Tensor = self.lin2(hidden)      # (batch, tokens, dim)
+        output = self.lin2(hidden)              # (batch, tokens, dim)
         output = self.dropout(output)           # (batch, tokens, dim)
         return output
 
@@ -179,10 +179,10 @@ class TransformerBlock(nn.Module):
         self.output_layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        gathered, attention = self.attention(hidden_states, attention_mask)  # (batch, tokens, dim), (batch, heads, query, key)
-        attended = self.sa_layer_norm(hidden_states + gathered)     # (batch, tokens, dim)
-        transformed = self.ffn(attended)                            # (batch, tokens, dim)
-        output = self.output_layer_norm(attended + transformed)     # (batch, tokens, dim)
+        attn_output, attention = self.attention(hidden_states, attention_mask)  # (batch, tokens, dim), (batch, heads, query, key)
+        sa_output = self.sa_layer_norm(hidden_states + attn_output)     # (batch, tokens, dim)
+        ffn_output = self.ffn(sa_output)                                # (batch, tokens, dim)
+        output = self.output_layer_norm(sa_output + ffn_output)         # (batch, tokens, dim)
         return output, attention
 
 

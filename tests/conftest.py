@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the client is imported: no test reaches the real Hub
 os.environ["no_proxy"] = "127.0.0.1"  # nor a proxy, on its way to the loopback Hub
+os.environ["OMP_NUM_THREADS"] = "1"  # for child processes too: the models are small, and threads of two tests wait for each other
 
 import minibert.checkpoint
 import minibert.model

@@ -44,5 +44,5 @@ SHOWS_AT = {
     "no scale": "scores = scores.masked_fill(",
     "mask ignored": "attention = F.softmax(",
     "residual inside the feed-forward": "output = self.output_layer_norm(",  # the sum is right, until it is added once more
-    "one block for all": "gathered, attention = self.attention(",  # each line of the block is right, what it reads is not
+    "one block for all": "attn_output, attention = self.attention(",  # each line of the block is right, what it reads is not
 }

@@ -255,12 +255,12 @@ SOLUTIONS: dict[str, tuple[str, ...]] = {
     "residual": (
         """
         first, second = self.sa_layer_norm, self.output_layer_norm
-        x = F.layer_norm(gathered + hidden_states, gathered.shape[-1:], first.weight, first.bias, first.eps)
+        x = F.layer_norm(attn_output + hidden_states, attn_output.shape[-1:], first.weight, first.bias, first.eps)
         x = x + self.ffn(x)
         output = F.layer_norm(x, x.shape[-1:], second.weight, second.bias, second.eps)
         """,
         """
-        output = torch.add(hidden_states, gathered)
+        output = torch.add(hidden_states, attn_output)
         for norm, sublayer in ((self.sa_layer_norm, self.ffn), (self.output_layer_norm, None)):
             centred = output - output.mean(-1, keepdim=True)
             output = centred * (centred.square().mean(-1, keepdim=True) + norm.eps).rsqrt() * norm.weight + norm.bias

@@ -281,8 +281,8 @@ def test_what_came_before_a_failing_source_is_given_out(ours):
 def test_empty_inputs_tuples_and_iterables_are_what_one_would_expect(ours):
     expected = ours(TEXTS[:2])
     assert ours([]) == [] and list(ours(iter([]))) == []
-    assert ours(tuple(TEXTS[:2])) == expected
-    assert list(ours(dict.fromkeys(TEXTS[:2]).keys())) == expected
+    assert_alike(ours(tuple(TEXTS[:2])), expected)
+    assert_alike(list(ours(dict.fromkeys(TEXTS[:2]).keys())), expected)
 
 
 class Dataset:

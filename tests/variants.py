@@ -19,8 +19,8 @@ class EinsumAttention(MultiHeadSelfAttention):
         if attention_mask is not None:
             scores = scores + (1.0 - attention_mask[:, None, None, :].to(scores.dtype)) * -10000.0
         attention = self.dropout(scores.softmax(-1))
-        gathered = torch.einsum("bhqk,bkhd->bqhd", attention, v)
-        return self.out_lin(gathered.reshape(batch, tokens, dim)), attention
+        attn_output = torch.einsum("bhqk,bkhd->bqhd", attention, v)
+        return self.out_lin(attn_output.reshape(batch, tokens, dim)), attention
 
 
 class AttentionPerHead(MultiHeadSelfAttention):
@@ -28,15 +28,15 @@ class AttentionPerHead(MultiHeadSelfAttention):
 
     def forward(self, x, attention_mask=None):
         queries, keys, values = self.q_lin(x), self.k_lin(x), self.v_lin(x)
-        gathered, maps = [], []
+        attn_output, maps = [], []
         for head in range(self.n_heads):
             part = slice(head * self.head_dim, (head + 1) * self.head_dim)
             scores = queries[..., part] @ keys[..., part].transpose(1, 2) / self.head_dim**0.5
             if attention_mask is not None:
                 scores = scores.masked_fill(attention_mask[:, None, :] == 0, float("-inf"))
             maps.append(self.dropout(torch.softmax(scores, -1)))
-            gathered.append(maps[-1] @ values[..., part])
-        return self.out_lin(torch.cat(gathered, -1)), torch.stack(maps, 1)
+            attn_output.append(maps[-1] @ values[..., part])
+        return self.out_lin(torch.cat(attn_output, -1)), torch.stack(maps, 1)
 
 
 class FusedAttention(MultiHeadSelfAttention):
@@ -47,8 +47,8 @@ class FusedAttention(MultiHeadSelfAttention):
         q, k, v = (layer(x).view(shape).transpose(1, 2) for layer in (self.q_lin, self.k_lin, self.v_lin))
         mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         p = self.dropout.p if self.training else 0.0
-        gathered = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        return self.out_lin(gathered.transpose(1, 2).reshape(x.shape)), None
+        attn_output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        return self.out_lin(attn_output.transpose(1, 2).reshape(x.shape)), None
 
 
 class FeedForwardByHand(FeedForward):

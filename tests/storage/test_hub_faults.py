@@ -483,7 +483,8 @@ def test_a_pinned_checkpoint_needs_no_question_even_without_links(pinned, cache,
 # Through the command line, in a process of its own
 
 CLASSIFY = ["classify", "--model", REPO, "word7"]
-SHORT = "from minibert import cli, client; client.BASE_TIMEOUT = 1.4; client.PAUSE = 0.1; cli.main()"
+CLIENT = "from minibert.command import cli; from minibert.storage import client; "
+SHORT = CLIENT + "client.BASE_TIMEOUT = 1.4; client.PAUSE = 0.1; cli.main()"
 
 
 @pytest.fixture
@@ -535,7 +536,7 @@ def test_a_fault_that_passes_leaves_no_line_on_the_terminal(open_hub, tmp_path):
 @pytest.mark.long  # with the client's own five pauses at their full length
 def test_a_connection_that_always_breaks_off_is_one_line_in_the_end(open_hub, tmp_path):
     open_hub.faults = [Fault("GET", cut=10)]
-    done = classify(open_hub, tmp_path, "-c", "from minibert import cli, client; client.TRIES = 1; cli.main()")
+    done = classify(open_hub, tmp_path, "-c", CLIENT + "client.TRIES = 1; cli.main()")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "broke the connection off for some/model" in done.stderr
 
 

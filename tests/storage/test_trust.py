@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = sorted([*ROOT.glob("minibert/**/*.py"), *ROOT.glob("scripts/*.py")])
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
 # What a check has to run: our own source, a student's lines in it, an instructor's file.
-EXERCISES = {f"minibert/learn/{name}.py" for name in ("answer", "exercises", "graft", "puzzles", "trial")}
+EXERCISES = {
+    f"minibert/learn/{name}.py" for name in ("checker/answer", "checker/trial", "course/puzzles", "course/registry", "stubs/splice")
+}
 
 
 class Bomb:

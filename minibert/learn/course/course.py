@@ -96,7 +96,7 @@ def attention_mask(input_ids: Tensor, pad_id: int) -> Tensor:
         "embedding-sum",
         "minibert.model.Embeddings.forward",
         first="positions = torch.arange(",
-        last="embeddings: Tensor = words + places",
+        last="embeddings = word_vectors + position_vectors",
         title="Word and position",
         teaches="what a token is to the model: a word and a place",
         needs=("special-tokens",),
@@ -109,7 +109,8 @@ def attention_mask(input_ids: Tensor, pad_id: int) -> Tensor:
         cases=edge_cases.all_places,
         hints=(
             "The position table wants the numbers 0, 1, 2 ... of the tokens, on the device of input_ids: torch.arange.",
-            "Places have the axes (tokens, dim) and words (batch, tokens, dim): added, each sentence gets the same places.",
+            "position_vectors has the axes (tokens, dim), word_vectors (batch, tokens, dim). Their sum gives each sentence the "
+            "same position vectors.",
         ),
     ),
     Exercise(
@@ -331,7 +332,7 @@ def gelu(input: Tensor) -> Tensor:
     Exercise(
         "residual",
         BLOCK,
-        first="attended = self.sa_layer_norm(",
+        first="sa_output = self.sa_layer_norm(",
         last="output = self.output_layer_norm(",
         title="Residuals and norms, in order",
         teaches="post-LN: what is added, what is normalised",

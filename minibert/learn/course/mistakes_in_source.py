@@ -51,17 +51,17 @@ MISTAKES = (
     Mistake(
         "no positions",
         "The word vectors alone say nothing of order. Shuffle the words of a sentence: the vectors are only shuffled with them.",
-        ("embeddings: Tensor = words + places ", "embeddings: Tensor = words "),
+        ("embeddings = word_vectors + position_vectors ", "embeddings = word_vectors "),
     ),
     Mistake(
         "positions subtracted",
         "The position vectors were learnt to be added. Subtracted, they say something that no later layer has been taught.",
-        ("words + places", "words - places"),
+        ("word_vectors + position_vectors", "word_vectors - position_vectors"),
     ),
     Mistake(
         "word vectors scaled",
         "The Transformer of 2017 multiplies word vectors by sqrt(dim) before it adds positions; BERT and DistilBERT do not.",
-        ("words + places", "words * words.shape[2] ** 0.5 + places"),
+        ("word_vectors + position_vectors", "word_vectors * word_vectors.shape[2] ** 0.5 + position_vectors"),
     ),
     Mistake(
         "no embedding LayerNorm",
@@ -329,7 +329,7 @@ MISTAKES = (
     Mistake(
         "residual inside the feed-forward",
         "The input was added back here. TransformerBlock does that, so it would be added twice.",
-        ("output: Tensor = self.lin2(hidden)", "output: Tensor = hidden_states + self.lin2(hidden)"),
+        ("output = self.lin2(hidden)", "output = hidden_states + self.lin2(hidden)"),
     ),
     # The block
     Mistake(
@@ -340,28 +340,28 @@ MISTAKES = (
     Mistake(
         "no attention residual",
         "What attention gathered replaced the token's vector, where it should be added to it.",
-        ("self.sa_layer_norm(hidden_states + gathered)", "self.sa_layer_norm(gathered)"),
+        ("self.sa_layer_norm(hidden_states + attn_output)", "self.sa_layer_norm(attn_output)"),
     ),
     Mistake(
         "no FFN residual",
         "What the feed-forward layer made replaced its input, where it should be added to it.",
-        ("self.output_layer_norm(attended + transformed)", "self.output_layer_norm(transformed)"),
+        ("self.output_layer_norm(sa_output + ffn_output)", "self.output_layer_norm(ffn_output)"),
     ),
     Mistake(
         "FFN residual from the block's input",
         "The second residual came from the block's input, and so what attention gathered is lost. Add what the feed-forward "
         "layer read.",
-        ("self.output_layer_norm(attended + transformed)", "self.output_layer_norm(hidden_states + transformed)"),
+        ("self.output_layer_norm(sa_output + ffn_output)", "self.output_layer_norm(hidden_states + ffn_output)"),
     ),
     Mistake(
         "FFN reads the block's input",
         "The feed-forward layer read the block's input, where it should read what attention and the first LayerNorm made.",
-        ("self.ffn(attended)", "self.ffn(hidden_states)"),
+        ("self.ffn(sa_output)", "self.ffn(hidden_states)"),
     ),
     Mistake(
         "second LayerNorm used twice",
         "Both sums were normalised by output_layer_norm; after attention it is sa_layer_norm, with weights of its own.",
-        ("attended = self.sa_layer_norm(", "attended = self.output_layer_norm("),
+        ("sa_output = self.sa_layer_norm(", "sa_output = self.output_layer_norm("),
     ),
     Mistake(
         "first LayerNorm used twice",
@@ -372,14 +372,14 @@ MISTAKES = (
         "LayerNorms swapped",
         "sa_layer_norm (sa: self-attention) comes after attention, output_layer_norm at the block's end.",
         (
-            "attended = self.sa_layer_norm(", "attended = self.output_layer_norm(",
-            "output = self.output_layer_norm(", "output = self.sa_layer_norm(",
+            "self.sa_layer_norm(hidden_states + attn_output)", "self.output_layer_norm(hidden_states + attn_output)",
+            "self.output_layer_norm(sa_output + ffn_output)", "self.sa_layer_norm(sa_output + ffn_output)",
         ),
     ),
     Mistake(
         "norm before the addition",
         "What attention gathered was normalised alone and then added. Post-LN normalises the sum: LayerNorm(x + sublayer(x)).",
-        ("self.sa_layer_norm(hidden_states + gathered)", "hidden_states + self.sa_layer_norm(gathered)"),
+        ("self.sa_layer_norm(hidden_states + attn_output)", "hidden_states + self.sa_layer_norm(attn_output)"),
     ),
     Mistake(
         "pre-LN",
@@ -538,22 +538,22 @@ MISTAKES = (
         "dropout on what attention gathered",
         "BERT drops what attention gathered, before it is added. DistilBERT has no dropout there.",
         (
-            "self.sa_layer_norm(hidden_states + gathered)",
-            "self.sa_layer_norm(hidden_states + F.dropout(gathered, 0.1, self.training))",
+            "self.sa_layer_norm(hidden_states + attn_output)",
+            "self.sa_layer_norm(hidden_states + F.dropout(attn_output, 0.1, self.training))",
         ),
     ),
     Mistake(
         "feed-forward dropout between the layers",
         "self.dropout came between lin1 and lin2, as in the Transformer of 2017. DistilBERT has it at the end, behind lin2.",
         (
-            "output: Tensor = self.lin2(hidden)", "output: Tensor = self.lin2(self.dropout(hidden))",
+            "output = self.lin2(hidden)", "output = self.lin2(self.dropout(hidden))",
             "output = self.dropout(output)           #", "output = output           #",
         ),
     ),
     Mistake(
         "feed-forward dropout in two places",
         "self.dropout came between lin1 and lin2 and at the end. DistilBERT has it at the end alone.",
-        ("output: Tensor = self.lin2(hidden)", "output: Tensor = self.lin2(self.dropout(hidden))"),
+        ("output = self.lin2(hidden)", "output = self.lin2(self.dropout(hidden))"),
     ),
     Mistake(
         "feed-forward dropout twice",
@@ -596,26 +596,26 @@ MISTAKES = (
         "FFN norm before the addition",
         "What the feed-forward layer made was normalised alone and then added. Post-LN normalises the sum: "
         "LayerNorm(x + sublayer(x)).",
-        ("self.output_layer_norm(attended + transformed)", "attended + self.output_layer_norm(transformed)"),
+        ("self.output_layer_norm(sa_output + ffn_output)", "sa_output + self.output_layer_norm(ffn_output)"),
     ),
     Mistake(
         "no LayerNorm after attention",
         "The sum of the token's vector and what attention gathered was not normalised; expected sa_layer_norm of it.",
-        ("self.sa_layer_norm(hidden_states + gathered)", "(hidden_states + gathered)"),
+        ("self.sa_layer_norm(hidden_states + attn_output)", "(hidden_states + attn_output)"),
     ),
     Mistake(
         "no LayerNorm at the block's end",
         "The block's last sum was not normalised; expected output_layer_norm of it.",
-        ("self.output_layer_norm(attended + transformed)", "(attended + transformed)"),
+        ("self.output_layer_norm(sa_output + ffn_output)", "(sa_output + ffn_output)"),
     ),
     Mistake(
         "pre-LN in the feed-forward half",
         "The feed-forward layer read a normalised input and the sums stayed as they were, as later models have it (pre-LN). BERT "
         "normalises after each addition (post-LN).",
         (
-            "self.sa_layer_norm(hidden_states + gathered)", "(hidden_states + gathered)",
-            "self.ffn(attended)", "self.ffn(self.output_layer_norm(attended))",
-            "self.output_layer_norm(attended + transformed)", "(attended + transformed)",
+            "self.sa_layer_norm(hidden_states + attn_output)", "(hidden_states + attn_output)",
+            "self.ffn(sa_output)", "self.ffn(self.output_layer_norm(sa_output))",
+            "self.output_layer_norm(sa_output + ffn_output)", "(sa_output + ffn_output)",
         ),
     ),
     Mistake(

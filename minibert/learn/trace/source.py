@@ -36,7 +36,7 @@ class Statement:
     """One statement, or the head of one that has a body.
 
     line, end_line   where it stands, counted from 1
-    targets          what it assigns, as written: ("queries",), ("gathered", "attention"), () for none
+    targets          what it assigns, as written: ("queries",), ("attn_output", "attention"), () for none
     axes             the shape comment's promise, one entry a tensor; () where there is none
     """
 

@@ -184,16 +184,16 @@ KINDS = {
     ),
     "cut off what is handed out": (
         "block",
-        "gathered, attention = self.attention(hidden_states, attention_mask)\n"
-        "attended = self.sa_layer_norm(hidden_states + gathered)\n"
-        "return self.output_layer_norm(attended + self.ffn(attended)), attention.detach()",
+        "attn_output, attention = self.attention(hidden_states, attention_mask)\n"
+        "sa_output = self.sa_layer_norm(hidden_states + attn_output)\n"
+        "return self.output_layer_norm(sa_output + self.ffn(sa_output)), attention.detach()",
         "gradients",
         "but the gradient of",
     ),
     "half cut off": (
         "residual",
-        "attended = self.sa_layer_norm(hidden_states + gathered)\n"
-        "output = self.output_layer_norm(attended.detach() + self.ffn(attended))",
+        "sa_output = self.sa_layer_norm(hidden_states + attn_output)\n"
+        "output = self.output_layer_norm(sa_output.detach() + self.ffn(sa_output))",
         "gradients",
         "is not: it differs by",
     ),
@@ -583,10 +583,10 @@ def test_a_list_that_is_changed_in_place_is_a_changed_argument(check):
 
 def test_right_numbers_are_no_known_mistakes_numbers_where_an_argument_is_changed(check):
     body = """
-        gathered, attention = self.attention(hidden_states, attention_mask)
-        hidden_states += gathered
-        attended = self.sa_layer_norm(hidden_states)
-        return self.output_layer_norm(attended + self.ffn(attended)), attention
+        attn_output, attention = self.attention(hidden_states, attention_mask)
+        hidden_states += attn_output
+        sa_output = self.sa_layer_norm(hidden_states)
+        return self.output_layer_norm(sa_output + self.ffn(sa_output)), attention
     """
     report = check("block", body)
     assert (report.stage, report.mistake) == ("changes its argument", "") and "known mistake" not in report.text
@@ -746,25 +746,25 @@ OTHERWISE = {
     "whole, of a module that is not called": (
         "residual",
         """
-        attended = self.sa_layer_norm(hidden_states + gathered)
-        output = self.output_layer_norm(attended + self.ffn.lin2(self.ffn.activation(self.ffn.lin1(attended))))
+        sa_output = self.sa_layer_norm(hidden_states + attn_output)
+        output = self.output_layer_norm(sa_output + self.ffn.lin2(self.ffn.activation(self.ffn.lin1(sa_output))))
         """,
         "but not the whole model in training. With your lines it drops (batch 3, tokens 20, dim 384) with p = 0.1; (batch 3, heads",
     ),
     "whole, of a module that is switched off": (
         "block",
         """
-        gathered, attention = self.attention.eval()(hidden_states, attention_mask)
-        attended = self.sa_layer_norm(hidden_states + gathered)
-        return self.output_layer_norm(attended + self.ffn(attended)), attention
+        attn_output, attention = self.attention.eval()(hidden_states, attention_mask)
+        sa_output = self.sa_layer_norm(hidden_states + attn_output)
+        return self.output_layer_norm(sa_output + self.ffn(sa_output)), attention
         """,
         "but not the whole model in training. With your lines it drops (batch 3, tokens 20, dim 384) with p = 0.1, 7 times; (",
     ),
     "where nothing is dropped": (
         "residual",
         """
-        attended = self.sa_layer_norm(hidden_states + gathered)
-        output = self.output_layer_norm(attended + F.dropout(self.ffn(attended), 0.1, self.training))
+        sa_output = self.sa_layer_norm(hidden_states + attn_output)
+        output = self.output_layer_norm(sa_output + F.dropout(self.ffn(sa_output), 0.1, self.training))
         """,
         "you drop (batch 3, tokens 20, dim 384) with p = 0.1; the real lines drop nothing by self.dropout or F.dropout.",
     ),

@@ -115,8 +115,8 @@ def test_a_report_is_the_same_as_without_a_process_of_its_own(tmp_path):
 def test_one_that_hangs_does_not_keep_the_others_waiting_nor_changes_what_is_said_of_them(tmp_path):
     bodies = {
         "a.py": "while True: pass",
-        "b.py": "return 0.5 * input * (1 + torch.erf(input / math.sqrt(2)))",
         "c.py": "torch.erf = torch.tanh\nreturn input",  # what one answer does to PyTorch, the next one does not see
+        "b.py": "return 0.5 * input * (1 + torch.erf(input / math.sqrt(2)))",
         "d.py": "return 0.5 * input * (1 + torch.erf(input / math.sqrt(2)))",
         "e.py": "return input * torch.sigmoid(input)",
     }

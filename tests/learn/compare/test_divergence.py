@@ -149,7 +149,7 @@ def test_a_right_variant_with_a_mistake_elsewhere_is_not_accused(name, models, t
                 made.load_state_dict(made.state_dict() | part.state_dict())
                 setattr(block, attribute, made)
     spot = compare(wrong.eval(), models[1], BATCH).spot
-    assert "output_layer_norm(transformed)" in spot.text
+    assert "output_layer_norm(ffn_output)" in spot.text
 
 
 def test_the_place_names_sentence_token_and_head(models, tmp_path):
@@ -248,7 +248,7 @@ def test_nan_is_a_difference(models):
 
 
 IN_PLACE = {  # what a block does to tensors that others still hold: (edit of model.py, the finding, the line)
-    "residual added in place": ("hidden_states + gathered", "hidden_states.add_(gathered)", "in place", "add_(gathered)"),
+    "residual added in place": ("hidden_states + attn_output", "hidden_states.add_(attn_output)", "in place", "add_(attn_output)"),
     "input zeroed at the end": (
         "        return output, attention\n\n\nclass Transformer(",
         "        hidden_states.zero_()\n        return output, attention\n\n\nclass Transformer(",
@@ -454,7 +454,7 @@ DROPPED = {  # an edit of model.py that shows in training alone: old, new, the f
         "block 0, output",
     ),
     "dropout between the feed-forward's layers": (
-        "output: Tensor = self.lin2(hidden)      # (batch, tokens, dim)\n        output = self.dropout(output)",
+        "output = self.lin2(hidden)              # (batch, tokens, dim)\n        output = self.dropout(output)",
         "output = self.lin2(self.dropout(hidden))",
         "block 0, output",
     ),

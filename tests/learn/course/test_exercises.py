@@ -271,7 +271,7 @@ IN_OTHER_WORDS = (
     """),
     ("attention-mask", "1 for padding", "return torch.where(input_ids.ne(pad_id), 0, 1)"),
     ("embedding-sum", "positions off by one", """
-        places = self.position_embeddings(torch.ones_like(input_ids).cumsum(1))
+        position_vectors = self.position_embeddings(torch.ones_like(input_ids).cumsum(1))
         embeddings = places + F.embedding(input_ids, self.word_embeddings.weight)
     """),
     ("layer-norm", "unbiased variance", """
@@ -333,7 +333,7 @@ IN_OTHER_WORDS = (
         return self.dropout(hidden_states @ (self.lin2.weight @ self.lin1.weight).T + self.lin2(self.lin1.bias))
     """),
     ("residual", "FFN residual from the block's input", """
-        x = self.ffn(self.sa_layer_norm(gathered + hidden_states))
+        x = self.ffn(self.sa_layer_norm(attn_output + hidden_states))
         output = self.output_layer_norm(torch.add(hidden_states, x))
     """),
     ("block", "pre-LN", """
@@ -420,14 +420,14 @@ TOGETHER = {
         return x + self.ffn(self.output_layer_norm(x)), weights
     """,
     ("residual", "no attention residual", "no FFN residual"): """
-        output = self.output_layer_norm(self.ffn(self.sa_layer_norm(gathered)))
+        output = self.output_layer_norm(self.ffn(self.sa_layer_norm(attn_output)))
     """,
     ("residual", "norm before the addition", "FFN norm before the addition"): """
-        x = hidden_states + self.sa_layer_norm(gathered)
+        x = hidden_states + self.sa_layer_norm(attn_output)
         output = x + self.output_layer_norm(self.ffn(x))
     """,
     ("residual", "no LayerNorm after attention", "no LayerNorm at the block's end"): """
-        x = hidden_states + gathered
+        x = hidden_states + attn_output
         output = self.ffn(x) + x
     """,
 }
@@ -445,7 +445,7 @@ def test_two_known_mistakes_at_once_are_both_named(check_lines, names):
 
 NAMED = {
     "pre-LN in the feed-forward half": ("residual", """
-        x = hidden_states + gathered
+        x = hidden_states + attn_output
         output = x + self.ffn(self.output_layer_norm(x))
     """),
     "unbiased variance and another eps": ("layer-norm", """
@@ -538,8 +538,8 @@ CUT_OFF = {
         return powers / powers.sum(dim, keepdim=True).detach()
     """),
     "one way around the feed-forward layer": ("residual", """
-        attended = self.sa_layer_norm(hidden_states + gathered)
-        output = self.output_layer_norm(attended.detach() + self.ffn(attended))
+        sa_output = self.sa_layer_norm(hidden_states + attn_output)
+        output = self.output_layer_norm(sa_output.detach() + self.ffn(sa_output))
     """),
 }  # fmt: skip
 

@@ -4,8 +4,6 @@ import ast
 import dataclasses
 import math
 import re
-import sys
-import types
 import unicodedata
 from pathlib import Path
 
@@ -165,9 +163,9 @@ def test_the_numbers_are_the_models(told, reference):
     model, inputs, output = reference
     listing = told.listing()
     words = model.state_dict()["distilbert.embeddings.word_embeddings.weight"][inputs["input_ids"][0]]
-    assert close(numbers(at(listing, "words = ")[1]), words)
+    assert close(numbers(at(listing, "word_vectors = ")[1]), words)
     assert close(numbers(at(listing, "first = ")[1]), output.hidden_states[-1][0, 0])
-    ends = re.match(r"  (\S+) .* (\S+)   mean (\S+), std (\S+)$", at(listing, "words = ")[2]).groups()
+    ends = re.match(r"  (\S+) .* (\S+)   mean (\S+), std (\S+)$", at(listing, "word_vectors = ")[2]).groups()
     wanted = torch.stack([words.min(), words.max(), words.mean(), words.std()])
     assert torch.allclose(torch.tensor(list(map(float, ends))), wanted, rtol=6e-3)
 
@@ -247,8 +245,8 @@ def test_lines_that_did_not_run_have_no_tensor_and_parts_of_a_statement_take_one
     ids=["floats", "masked", "masked half", "all masked", "nan", "all alike", "integers", "bool", "empty", "scalar"],
 )  # fmt: skip
 def test_values_and_histogram(told, tensor, rows):
-    head, *found = at(with_tensor(told, "words", tensor).listing(), "words = ")
-    assert head == f"words  ({', '.join(map(str, tensor.shape))})  {str(tensor.dtype)[6:]}"
+    head, *found = at(with_tensor(told, "word_vectors", tensor).listing(), "word_vectors = ")
+    assert head == f"word_vectors  ({', '.join(map(str, tensor.shape))})  {str(tensor.dtype)[6:]}"
     assert [row.strip() for row in found] == rows
 
 
@@ -273,11 +271,12 @@ def test_masked_scores_are_called_so(tiny):
 def test_a_line_that_ran_more_often_and_a_model_that_differs_say_so(told):
     from minibert.learn.listing.data import OtherModelTensor
 
-    changed = with_tensor(told, "words", torch.ones(2), times=3, beside=OtherModelTensor(torch.zeros(2), 1.0, False))
-    assert at(changed.listing(), "words = ") == [
-        "words  (2)  float32  first of 3 times", "  1  1", "  all 1", "  the other model's differs, by 1 at most"
+    changed = with_tensor(told, "word_vectors", torch.ones(2), times=3, beside=OtherModelTensor(torch.zeros(2), 1.0, False))
+    assert at(changed.listing(), "word_vectors = ") == [
+        "word_vectors  (2)  float32  first of 3 times", "  1  1", "  all 1", "  the other model's differs, by 1 at most"
     ]  # fmt: skip
-    assert "differs" not in with_tensor(told, "words", torch.ones(2), beside=OtherModelTensor(torch.ones(2), 0.0, True)).listing()
+    same = OtherModelTensor(torch.ones(2), 0.0, True)
+    assert "differs" not in with_tensor(told, "word_vectors", torch.ones(2), beside=same).listing()
 
 
 def test_a_model_of_one_block_folds_nothing(tiny):
@@ -344,7 +343,7 @@ def test_a_long_repr_would_flood_a_notebook(told):
 
 def test_a_page_is_written_whole_and_framed_in_a_notebook(told, tmp_path, monkeypatch):
     content = "the page before"
-    monkeypatch.setitem(sys.modules, "minibert.learn.listing.page", types.SimpleNamespace(page=lambda explanation: content))
+    monkeypatch.setattr("minibert.learn.listing.explanation.page", lambda explanation: content)
     told.save(tmp_path / "page.html")
     with (tmp_path / "page.html").open() as reader:  # who reads the old page keeps it, whole
         content = '<!doctype html><p title="a">\u6f22 & </iframe><script>1 < 2</script>'

@@ -68,7 +68,7 @@ def compared_page(course: Explanation) -> str:
 
 def compared(explanation: Explanation) -> Explanation:
     """As if another model differed in block 2 and, on a line that the page shows further up, in block 3; and had no labels."""
-    places = {(line_of("attended ="), 2), (line_of("queries ="), 3)}
+    places = {(line_of("sa_output ="), 2), (line_of("queries ="), 3)}
 
     def beside(one: Shown) -> Shown:
         if one.record.variable == "labels":
@@ -178,8 +178,8 @@ def test_a_page_of_the_full_size_stays_below_the_ceiling(full_size: TextClassifi
     assert f"the first {columns} of 768 dim" in text[: text.index("<main>")]
     if tokens == 512:
         assert "the first 32 of 512 tokens" in text[: text.index("<main>")]
-        low, high = record(explanation, line_of("words ="), "words").aminmax()
-        assert f"{low:.4g} … {high:.4g}" in card(text, "Embeddings", line_of("words ="), "words")["range"]
+        low, high = record(explanation, line_of("word_vectors ="), "word_vectors").aminmax()
+        assert f"{low:.4g} … {high:.4g}" in card(text, "Embeddings", line_of("word_vectors ="), "word_vectors")["range"]
 
 
 def test_nothing_is_left_out_of_a_short_text_and_nothing_said(mini: TextClassificationPipeline) -> None:
@@ -268,7 +268,8 @@ def test_stored_attention_rows_sum_to_1_in_every_block(course: Explanation, cour
 
 def test_stored_numbers_are_the_tensors_as_rounded_as_it_says(course: Explanation, course_page: str) -> None:
     numbers = Numbers(course_page)
-    for start, step, name in [("words =", "Embeddings", "words"), ("first =", "DistilBertForSequenceClassification", "first")]:
+    lines = [("word_vectors =", "Embeddings", "word_vectors"), ("first =", "DistilBertForSequenceClassification", "first")]
+    for start, step, name in lines:
         number = int(card(course_page, step, line_of(start), name)["t"])
         unit = numbers.shown["tensors"][number]["unit"] if numbers.form(number)["kind"] == "int8" else 0
         stored, tensor = numbers.planes(number)[0], record(course, line_of(start), name)
@@ -367,9 +368,9 @@ def test_a_hostile_sentence_is_text(course_page: str, hostile_page: str) -> None
 
 def test_the_other_model_stands_beside_and_the_first_difference_is_marked(course: Explanation, compared_page: str) -> None:
     reader = Reader(compared_page)
-    line = line_of("attended =")
+    line = line_of("sa_output =")
     assert f"the first that differs is attended in line {line}, block 2" in " ".join(reader.texts["compared"][0].split())
-    found = card(compared_page, "TransformerBlock", line, "attended")
+    found = card(compared_page, "TransformerBlock", line, "sa_output")
     number = int(found["t"].split(",")[2])
     tensors = Numbers(compared_page).shown["tensors"]
     assert tensors[number]["other"]["verdict"] == "largest difference 0.5: differs"
@@ -499,11 +500,11 @@ def test_the_dialog_reads_the_numbers_of_the_chosen_head(browser: Browser, cours
 def test_the_block_selector_changes_what_is_shown(browser: Browser, course: Explanation) -> None:
     browser.open("course.html")
     look = f"const card = {CARD}; return [card.querySelector('.range').textContent, card.querySelector('img').src]"
-    before = browser.run(look, "gathered")
+    before = browser.run(look, "attn_output")
     browser.run("document.querySelector('#blocks input:checked').focus()")
     browser.press(*["\ue014"] * 4)
-    after = browser.run(look, "gathered")
-    tensor = record(course, line_of("gathered, attention"), "gathered", block=4)
+    after = browser.run(look, "attn_output")
+    tensor = record(course, line_of("attn_output, attention"), "attn_output", block=4)
     assert after[0].startswith(f"{tensor.min():.4g} … {tensor.max():.4g}")
     assert before[0] != after[0]
     assert before[1] != after[1]
@@ -515,7 +516,7 @@ def test_the_block_selector_changes_what_is_shown(browser: Browser, course: Expl
         row = browser.run("return [...document.querySelector('#attention tbody').rows[2].cells].slice(1).map((c) => c.textContent)")
         assert (torch.tensor([float(cell) for cell in row]) - attention[head, 2]).abs().max() < 0.006  # two decimals
     browser.press(*["\ue012"] * 4)
-    assert browser.run(look, "gathered")[0] == before[0]
+    assert browser.run(look, "attn_output")[0] == before[0]
 
 
 def test_script_and_page_draw_a_thumbnail_alike(browser: Browser) -> None:
@@ -552,7 +553,7 @@ def test_axe_finds_no_barrier(browser: Browser, name: str, scheme: str) -> None:
     browser.open(name, scheme=scheme)
     for opened in (False, True):
         if opened:
-            browser.run(f"({CARD}).click(); document.querySelector('dialog details').open = true", "attended")
+            browser.run(f"({CARD}).click(); document.querySelector('dialog details').open = true", "sa_output")
         result = browser.driver.execute_async_script(
             script + ";axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}).then(arguments[0])"
         )
@@ -565,7 +566,7 @@ def test_nothing_overflows_a_narrow_screen(browser: Browser) -> None:
         browser.open(name, width=360)
         browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
         assert browser.run("return document.documentElement.scrollWidth") <= 360
-        browser.run(f"({CARD}).click()", "words")
+        browser.run(f"({CARD}).click()", "word_vectors")
         assert browser.run("const d = document.querySelector('dialog'); return d.scrollWidth - d.clientWidth") <= 0
 
 
@@ -579,7 +580,7 @@ def test_it_reads_with_scripts_off(browser: Browser, course: Explanation) -> Non
         browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert "Scripts are off" in text
     assert "attention = F.softmax(scores, dim=-1)" in text
-    assert f"{record(course, line_of('gathered'), 'gathered', block=0).min():.4g} … " in text
+    assert f"{record(course, line_of('attn_output'), 'attn_output', block=0).min():.4g} … " in text
     assert [one for one in controls if one.is_displayed()] == []
     assert loaded["width"] > 50
 

@@ -637,9 +637,9 @@ def test_the_tensors_on_the_tape_are_the_modules_outputs(own_run):
     tape, outputs, out = own_run
     top, embeddings = variables(tape, ""), variables(tape, "distilbert.embeddings")
     assert embeddings["positions"][0].tolist() == list(range(7))
-    same(embeddings["words"][0], outputs["distilbert.embeddings.word_embeddings"])
-    same(embeddings["places"][0], outputs["distilbert.embeddings.position_embeddings"])
-    same(embeddings["embeddings"][0], embeddings["words"][0] + embeddings["places"][0])
+    same(embeddings["word_vectors"][0], outputs["distilbert.embeddings.word_embeddings"])
+    same(embeddings["position_vectors"][0], outputs["distilbert.embeddings.position_embeddings"])
+    same(embeddings["embeddings"][0], embeddings["word_vectors"][0] + embeddings["position_vectors"][0])
     same(embeddings["embeddings"][1], outputs["distilbert.embeddings.LayerNorm"])
     same(embeddings["embeddings"][2], outputs["distilbert.embeddings"])
     same(top["base.last_hidden_state"][0], out.hidden_states[-1])
@@ -677,13 +677,13 @@ def test_the_tensors_inside_a_block_are_what_the_formulas_give(own_run, block):
     same(attention["context"][1], weighted)
     same(attention["context"][2], weighted.flatten(2))
     same(attention["output"][0], outputs[f"{path}.attention.out_lin"])
-    same(inside["gathered"][0], outputs[f"{path}.attention.out_lin"])
+    same(inside["attn_output"][0], outputs[f"{path}.attention.out_lin"])
     same(inside["attention"][0], out.attentions[block])
-    same(inside["attended"][0], outputs[f"{path}.sa_layer_norm"])
+    same(inside["sa_output"][0], outputs[f"{path}.sa_layer_norm"])
     same(ffn["hidden"][0], outputs[f"{path}.ffn.lin1"])
     same(ffn["hidden"][1], ffn["hidden"][0] * (1 + torch.erf(ffn["hidden"][0] / 2**0.5)) / 2)
     same(ffn["output"][0], outputs[f"{path}.ffn.lin2"])
-    same(inside["transformed"][0], outputs[f"{path}.ffn"])
+    same(inside["ffn_output"][0], outputs[f"{path}.ffn"])
     same(inside["output"][0], out.hidden_states[block + 1])
 
 
@@ -733,14 +733,14 @@ def mutated(tmp_path, old, new):
 WRONG = {
     "two axes swapped": ("(batch, heads, query, head_dim)  weighted", "(batch, heads, head_dim, query)  weighted", "context"),
     "the first line of all": ("(tokens)  0, 1, 2 ...", "(batch)  0, 1, 2 ...", "positions"),
-    "an axis too few": ("(tokens, dim)  the same", "(dim)  the same", "places"),
+    "an axis too few": ("(tokens, dim)  the same", "(dim)  the same", "position_vectors"),
     "an axis too many": ("(batch, dim)  the vector", "(batch, 1, dim)  the vector", "first"),
     "1 where the size is not 1": ("(batch, 1, 1, key)", "(batch, 1, 1, 1)", "padding"),
     "another name": ("(batch, labels)\n\n", "(batch, dim)\n\n", "logits"),
     "a scalar for a matrix": ("(batch, labels)\n\n", "()\n\n", "logits"),
     "a matrix for a scalar": ("()  mean", "(batch)  mean", "loss"),
     "the second of two": (
-        "(batch, heads, query, key)\n        attended", "(batch, query, heads, key)\n        attended", "attention"
+        "(batch, heads, query, key)\n        sa_output", "(batch, query, heads, key)\n        sa_output", "attention"
     ),
 }  # fmt: skip
 
