@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import train
+from served import served
 
 SST2 = ("--model", "mini-sst2")
 GOOD, BAD = "I've been waiting for a HuggingFace course my whole life.", "I hate this so much!"
@@ -25,7 +26,7 @@ def on_a_terminal(folder, *arguments, stdin=b"", columns=100, stdout=subprocess.
     ours, theirs = os.openpty()
     if columns:
         termios.tcsetwinsize(theirs, (24, columns))
-    command = [sys.executable, "-m", "minibert", "classify", *SST2, *map(str, arguments)]
+    command = [*served(), "-m", "minibert", "classify", *SST2, *map(str, arguments)]
     stdout = theirs if stdout is None else stdout
     shown = b""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, stderr=theirs, env=environment(folder)) as child:

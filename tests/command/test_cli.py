@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import torch
 from conftest import Done
 from helpers import BAD, GOOD, NOBODY, SST2, environment, on_a_terminal
 from loopback import LoopbackHub, stated_hash
+from served import served
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def process(tmp_path):
 
     def call(*arguments, stdin=b"", endpoint=NOBODY, before=""):
         start = ["-c", f"{before}\nfrom minibert.command.cli import main; main()"] if before else ["-m", "minibert"]
-        command = [sys.executable, *start, *map(str, arguments)]
+        command = [*served(), *start, *map(str, arguments)]
         done = subprocess.run(command, input=stdin, capture_output=True, env=environment(tmp_path, endpoint), timeout=120)
         assert b"Traceback" not in done.stderr
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -354,7 +356,7 @@ def test_an_output_that_is_the_input_is_refused_and_the_input_stays(minibert, tm
 def test_an_output_that_is_the_standard_input_is_refused_and_the_input_stays(tmp_path):
     file = tmp_path / "reviews.txt"
     file.write_text("good\nbad\n")
-    command = [sys.executable, "-m", "minibert", "classify", *SST2, "--output", file]
+    command = [*served(), "-m", "minibert", "classify", *SST2, "--output", file]
     with open(file, "rb") as stdin:
         done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=environment(tmp_path), timeout=60)
     assert done.returncode == 1 and done.stdout == "" and "is the file that the texts are read from" in done.stderr
@@ -442,7 +444,7 @@ def test_on_a_terminal_each_line_is_answered_before_the_next_comes(tmp_path, way
     answers = tmp_path / "labels.jsonl"
     answers.touch()
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "minibert", "classify", *SST2, *(["--json"] if way == "printed" else ["--output", answers])]
+    command = [*served(), "-m", "minibert", "classify", *SST2, *(["--json"] if way == "printed" else ["--output", answers])]
     with open(answers if way == "printed" else os.devnull, "wb") as stdout, subprocess.Popen(
         command, stdin=theirs, stdout=stdout, stderr=subprocess.PIPE, env=environment(tmp_path)
     ) as child:  # fmt: skip
@@ -484,7 +486,7 @@ def test_fetch_leaves_nothing_of_another_checkpoint_and_refuses_a_folder_without
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(tmp_path):
-    command = f'yes good | "{sys.executable}" -m minibert classify --model mini-sst2 | head -n 2'
+    command = f"yes good | {shlex.join(served())} -m minibert classify --model mini-sst2 | head -n 2"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment(tmp_path), timeout=120)
     assert len(done.stdout.splitlines()) == 2 and done.stderr == ""
 
@@ -535,7 +537,7 @@ def test_the_labs_code_runs_with_one_word_changed(files, tmp_path):
     lab = tmp_path / "lab.py"
     lab.write_text(LAB.replace("from transformers import", "from minibert import"))
     with LoopbackHub({DEFAULT: files}, commit=PINNED[DEFAULT]) as hub:
-        command = [sys.executable, "-c", f"{pins(files)}\nimport runpy; runpy.run_path({str(lab)!r})"]
+        command = [*served(), "-c", f"{pins(files)}\nimport runpy; runpy.run_path({str(lab)!r})"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path, hub.endpoint), timeout=120)
     assert done.returncode == 0, done.stderr
     for words in ("'label': 'POSITIVE', 'score': 0.", "'input_ids': tensor([[  101,  1045,", "torch.Size([2, 16, 384])",
@@ -635,7 +637,7 @@ def test_explains_usage_names_every_option(minibert):
 
 
 def test_explain_in_a_pipe_ends_quietly_and_in_ascii_stays_ascii(tmp_path):
-    command = f'"{sys.executable}" -m minibert explain --model mini-sst2 "na\u00efve \u6f22"'
+    command = f'{shlex.join(served())} -m minibert explain --model mini-sst2 "na\u00efve \u6f22"'
     ours = environment(tmp_path)
     done = subprocess.run(["bash", "-c", f"{command} | head -n 3"], capture_output=True, env=ours, timeout=120)
     assert len(done.stdout.splitlines()) == 3 and done.stderr == b""

@@ -4,7 +4,6 @@ import argparse
 import os
 import shutil
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import torch
 from helpers import environment
 from loopback import COMMIT, LoopbackHub
 from safetensors.torch import load_file, save_file
+from served import served
 
 REPO = "some/model"
 
@@ -189,7 +189,7 @@ def test_a_package_that_is_missing_is_trouble_unless_it_is_of_an_extra(server, l
 
 
 def test_on_the_command_line_the_status_is_the_doctors(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "minibert", "doctor", "./nowhere"], capture_output=True, text=True,
+    done = subprocess.run([*served(), "-m", "minibert", "doctor", "./nowhere"], capture_output=True, text=True,
                           env=environment(tmp_path), timeout=60)  # fmt: skip
     assert done.returncode == 1 and done.stderr == "" and "2 lines need looking after" in done.stdout  # no Hub either
 

@@ -32,6 +32,7 @@ import torch
 import train
 from helpers import NOBODY, environment, train_on
 from loopback import COMMIT, LoopbackHub
+from served import served
 
 REPO = "some/model"
 GUARD = 120  # seconds, against hanging
@@ -253,7 +254,7 @@ def test_without_a_home_folder_what_ships_answers_and_a_download_says_what_is_wa
     with LoopbackHub({REPO: files}) as server:
         ours = {name: value for name, value in environment(place, server.endpoint).items() if name not in ("HF_HOME", "HOME")}
         ours |= {"HOME": home.format(mounted=place)} if home else {}
-        run = [sys.executable, "-c", f"{before}from minibert.command.cli import main; main()", "classify"]
+        run = [*served(), "-c", f"{before}from minibert.command.cli import main; main()", "classify"]
         pipes = {"capture_output": True, "text": True, "cwd": place, "timeout": GUARD}
         without = subprocess.run([*run, "good"], env=ours | {"HF_ENDPOINT": NOBODY}, **pipes)
         download = subprocess.run([*run, "--model", REPO, "good"], env=ours, **pipes)
@@ -480,7 +481,7 @@ print(ids, sum(float(tensor.double().sum()) for tensor in model.state_dict().val
 
 def loaded(home, endpoint, count, revision=COMMIT):
     """What that many processes print that load the checkpoint at once."""
-    command, pipes = [sys.executable, "-c", LOAD, revision], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command, pipes = [*served(), "-c", LOAD, revision], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     started = [subprocess.Popen(command, env=environment(home, endpoint), **pipes) for _ in range(count)]
     try:
         ended = [process.communicate(timeout=GUARD) for process in started]

@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-import sys
 
 from minibert import pipeline
 from minibert.checkpoint import bundled
@@ -17,6 +16,7 @@ import transformers
 from helpers import environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from served import served
 from test_model import REFUSED
 
 MEGABYTE = "good " * 200_000 + "bad"
@@ -74,7 +74,7 @@ def test_a_megabyte_on_one_line_has_one_label_and_one_warning(minibert, tmp_path
 
 
 def test_an_argument_that_is_no_utf8_is_a_usage_error(tmp_path):
-    command = [sys.executable, "-m", "minibert", "classify", "--model", "mini-sst2", b"caf\xe9"]
+    command = [*served(), "-m", "minibert", "classify", "--model", "mini-sst2", b"caf\xe9"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), timeout=60)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines()[-1].endswith(r"argument TEXT: 'caf\udce9' is not UTF-8")

@@ -134,7 +134,7 @@ def test_each_process_is_told_how_many_threads_it_has():
 
 
 def test_bfloat16_is_absent_where_the_processor_lacks_it_and_never_float32_by_another_name(monkeypatch):
-    monkeypatch.setattr(peers, "why_not", lambda dtype=torch.float32: "no bfloat16 here")
+    monkeypatch.setattr(peers, "unsupported_reason", lambda dtype=torch.float32: "no bfloat16 here")
     made, absent = timing.make({HALF: lambda: peers.minibert_pipeline("mini-sst2", torch.bfloat16)})
     assert not made and absent[HALF].absent == "no bfloat16 here"
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import transformers
 from conftest import VOCABULARY
 from helpers import run, train_on
 from safetensors.torch import load_file, save_file
+from served import served
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -288,7 +288,7 @@ def test_the_figures_are_those_of_a_table_counted_by_hand():
 def test_evaluate_counts_what_the_reference_gets_right(tmp_path):
     rows = [("a great film", 1), ("a dull film", 0), ("great", 0), ("not a great film at all", 0), ("fun", 1)]
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\n" + "".join(f"{text} \t{label}\n" for text, label in rows))
-    command = [sys.executable, SCRIPTS / "evaluate.py", "--model", "mini-sst2", "--data", tmp_path / "dev.tsv", "--json"]
+    command = [*served(), SCRIPTS / "evaluate.py", "--model", "mini-sst2", "--data", tmp_path / "dev.tsv", "--json"]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     theirs = transformers.pipeline("sentiment-analysis", model=str(SCRIPTS.parent / "weights/mini-sst2"), device="cpu")
     right = [int(theirs(text)[0]["label"] == train.LABELS[label]) for text, label in rows]
@@ -322,7 +322,7 @@ def test_a_line_that_is_not_utf8_is_known_by_its_number(tmp_path, before):
 
 
 def test_the_lab_step_by_step_ends_where_the_pipeline_does():
-    command = [sys.executable, SCRIPTS / "pipeline_explained.py", "mini-sst2"]
+    command = [*served(), SCRIPTS / "pipeline_explained.py", "mini-sst2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     *_, first, second = done.stdout.splitlines()
     for line, label in ((first, "POSITIVE"), (second, "NEGATIVE")):

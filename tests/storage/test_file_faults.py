@@ -30,6 +30,7 @@ from conftest import SIZES, VOCABULARY, Done
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
+from served import served
 
 FILES = ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "tokenizer.json"]
 EACH_FILE = pytest.mark.parametrize("name", FILES)
@@ -186,7 +187,7 @@ for name in sys.argv[2:]:
 
 def test_a_pipe_or_a_folder_in_a_files_place_is_refused_at_once(folder):
     """In a process of its own: what waits for a pipe is hard to stop."""
-    done = subprocess.run([sys.executable, "-c", KINDS, folder, *FILES], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*served(), "-c", KINDS, folder, *FILES], capture_output=True, text=True, timeout=60)
     wanted = []
     for name in FILES:
         wanted += [f"pipe {folder / name} is a pipe or a device; expected a plain file."]

@@ -20,6 +20,7 @@ from helpers import environment
 from huggingface_hub import close_session, constants, file_download
 from huggingface_hub.utils import _detect_agent, _http
 from loopback import COMMIT, Fault, LoopbackHub, flipped, stated_hash
+from served import served
 from test_hub import HANG_GUARD, assert_same_weights, cached, flip, load, refusal
 
 REPO = "some/model"
@@ -35,7 +36,7 @@ def cache(tmp_path):
 @pytest.fixture
 def server(files, cache, monkeypatch):
     """The Hub of these tests, for a client and a minibert that wait as often as ever, but not as long."""
-    for name, seconds in {"TIMEOUT": 1.0, "PAUSE": 0.0, "GRACE": 30.0}.items():
+    for name, seconds in {"TIMEOUT": 1.0, "PAUSE": 0.0, "BASE_TIMEOUT": 30.0}.items():
         monkeypatch.setattr(client, name, seconds)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     for module in (file_download, _http):
@@ -222,8 +223,8 @@ SLOW = {
 
 @pytest.mark.parametrize("kind", SLOW)
 def test_a_download_that_takes_too_long_is_given_up_and_the_next_one_is_free_to_work(server, cache, model, kind, monkeypatch):
-    monkeypatch.setattr(client, "GRACE", 1.5)
-    monkeypatch.setattr(client, "LEAST_RATE", 1e6)
+    monkeypatch.setattr(client, "BASE_TIMEOUT", 1.5)
+    monkeypatch.setattr(client, "MIN_BYTES_PER_SECOND", 1e6)
     if "progress" in kind:  # it starts anew each time, and what the client takes for progress is none
         server.resumes = False
         monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)
@@ -237,12 +238,12 @@ def test_a_download_that_takes_too_long_is_given_up_and_the_next_one_is_free_to_
 
 
 def test_a_client_that_sleeps_is_given_up_and_its_lock_is_not_waited_for(server, cache, model, monkeypatch):
-    monkeypatch.setattr(client, "GRACE", 0.5)
+    monkeypatch.setattr(client, "BASE_TIMEOUT", 0.5)
     server.faults = [Fault("GET", file="config.json", status=429, headers={"Retry-After": "200"})]  # of which 4 seconds remain
     assert "not there after" in refusal(lambda: load(REPO), HubUnreachable)
     [sleeper] = ours_at_work()
     server.faults.clear()
-    monkeypatch.setattr(client, "GRACE", 2.0)
+    monkeypatch.setattr(client, "BASE_TIMEOUT", 2.0)
     assert_same_weights(load(REPO), model)
     assert sleeper.is_alive()
     sleeper.join(HANG_GUARD)
@@ -250,7 +251,7 @@ def test_a_client_that_sleeps_is_given_up_and_its_lock_is_not_waited_for(server,
 
 
 def test_an_answer_that_never_comes_to_its_end_is_given_up(server, cache, model, monkeypatch):
-    monkeypatch.setattr(client, "ANSWER", 0.7)
+    monkeypatch.setattr(client, "ANSWER_TIMEOUT", 0.7)
     server.faults = [Fault("HEAD", endless=True, pause=0.05)]
     start = time.monotonic()
     assert "config.json" in refusal(lambda: load(REPO), HubUnreachable)
@@ -494,7 +495,7 @@ def open_hub(files):
 
 
 def classify(server: LoopbackHub, home: Path, *start: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *(start or ("-m", "minibert")), *CLASSIFY]
+    command = [*served(), *(start or ("-m", "minibert")), *CLASSIFY]
     ours = environment(home, server.endpoint) | more
     return subprocess.run(command, capture_output=True, text=True, env=ours, timeout=60)
 

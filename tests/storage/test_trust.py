@@ -11,6 +11,7 @@ import audit
 import pytest
 import torch
 from helpers import NOBODY, environment
+from served import served
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = sorted([*ROOT.glob("minibert/**/*.py"), *ROOT.glob("scripts/*.py")])
@@ -81,7 +82,7 @@ print(json.dumps(seen))
 
 def read(folder: Path, home: Path) -> tuple[str, set[str]]:
     """What is said in a process of its own, and which of the files under `home` it opened; anything worse fails here."""
-    command = [sys.executable, "-c", READ, str(folder), str(home)]
+    command = [*served(), "-c", READ, str(folder), str(home)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(home), timeout=60, cwd=home)
     assert done.returncode == 0, done.stderr
     said, events = done.stdout.splitlines()

@@ -21,7 +21,7 @@ from ..stubs.sample_inputs import Case, Values
 from ..stubs.splice import graft
 from ..trace.tape import leaves
 from .exceptions import CheckFailed
-from .trial import Run, Trial, alike, cases_of, mistaken, real, shown
+from .trial import Run, Trial, alike, cases_of, mistaken, real, shown, with_lines
 
 PAIRING = 3  # seconds of computing for trying mistakes two by two
 
@@ -32,7 +32,6 @@ class MistakeMatcher:
     def __init__(self, course: Course, exercise: Exercise, answer: Any):
         self.course, self.exercise, self.answer = course, exercise, answer
         self._remarks: list[str] = []
-        self._runs: dict[tuple[Trial, Case], Run] = {}
 
     @cached_property
     def candidates(self) -> list[tuple[Mistake, Trial]]:
@@ -49,7 +48,7 @@ class MistakeMatcher:
             changed = [run.changed for run in runs]
             found = [
                 mistake for mistake, trial in self.candidates
-                if self._makes(trial, runs) and [self._run(trial, case).changed for case, _ in self._calls(runs)] == changed
+                if self._makes(trial, runs) and [trial.run(case).changed for case, _ in self._calls(runs)] == changed
             ]  # fmt: skip
             return _finding(finding.stage, finding.text, "This is a known mistake", found)
         found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
@@ -60,7 +59,7 @@ class MistakeMatcher:
         if pair := self._pair(runs):
             return _both(finding, pair)
         times = {
-            mistake: sum(self._same(run, self._run(trial, case).values, case) for case, run in wrong)
+            mistake: sum(self._same(run, trial.run(case).values, case) for case, run in wrong)
             for mistake, trial in self.candidates
         }
         most = max(times.values(), default=0)
@@ -84,7 +83,7 @@ class MistakeMatcher:
         return _finding(finding.stage, finding.text, words, found)
 
     def _shows(self, trial: Trial, case: Case, shown: Values) -> bool:
-        values = self._run(trial, case).values
+        values = trial.run(case).values
         theirs = {expression: values[expression] for expression in shown if expression in values}
         return alike(shown, theirs, self.exercise, case, at_padding=True)
 
@@ -98,7 +97,7 @@ class MistakeMatcher:
                 f"Lines that come after the gap were written too, down to `{code.splitlines()[0]}`. The source goes on with them "
                 "by itself, and so they run twice."
             )
-            yield Mistake("past the end of the gap", sentence), self._with(lines)
+            yield Mistake("past the end of the gap", sentence), with_lines(self.exercise, lines)
 
     def _pair(self, runs: list[Run]) -> list[Mistake]:
         """Two known mistakes that together make the same in every call; [] where there are none, or none was found in time."""
@@ -109,7 +108,7 @@ class MistakeMatcher:
         end = time.process_time() + PAIRING
         several = [
             mistake for mistake, trial in self.candidates
-            if mistake.edit and not alike(self._run(trial, quickest).values, quickest.wanted, self.exercise, quickest)
+            if mistake.edit and not alike(trial.run(quickest).values, quickest.wanted, self.exercise, quickest)
         ]  # fmt: skip
         for one, other in itertools.combinations(several, 2):
             if time.process_time() > end:
@@ -118,14 +117,10 @@ class MistakeMatcher:
                 lines = other.planted(one.planted(self.exercise.cut.solution))
             except LookupError:  # where one stands, the other cannot be made
                 continue
-            trial = self._with(lines)
+            trial = Trial(self.exercise, graft(self.exercise.cut, fill(self.exercise.cut, lines), ""), shown(self.exercise))
             if self._same(made, trial.run(quickest).values, quickest) and self._makes(trial, runs):
                 return [one, other]
         return []
-
-    def _with(self, lines: str) -> Trial:
-        """The function with these lines in its gap."""
-        return Trial(self.exercise, graft(self.exercise.cut, fill(self.exercise.cut, lines), ""), shown(self.exercise))
 
     def _calls(self, runs: list[Run]) -> Iterator[tuple[Case, Run]]:
         return zip(cases_of(self.exercise), runs, strict=True)
@@ -163,14 +158,7 @@ class MistakeMatcher:
 
     def _makes(self, trial: Trial, runs: list[Run], at_padding: bool = False) -> bool:
         cases = self._calls(runs)
-        return all(alike(self._run(trial, case).values, run.values, self.exercise, case, at_padding) for case, run in cases)
-
-    def _run(self, trial: Trial, case: Case) -> Run:
-        """What a known mistake makes of a case, computed once."""
-        key = trial, case
-        if key not in self._runs:
-            self._runs[key] = trial.run(case)
-        return self._runs[key]
+        return all(alike(trial.run(case).values, run.values, self.exercise, case, at_padding) for case, run in cases)
 
     def _right_in_numbers(self) -> list[tuple[Mistake, Trial]]:
         with torch.no_grad():

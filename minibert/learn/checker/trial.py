@@ -122,7 +122,7 @@ class Trial:
     def made(self, case: Case) -> Values:
         """Its variables at the end of the gap."""
         names = tuple(self.exercise.cut.makes)
-        values = replace(self, shows=names).run(case).values
+        values = Trial(self.exercise, self.graft, names).run(case).values
         return {name: values[name] for name in names}
 
     def classified(self) -> dict[str, Tensor]:
@@ -201,19 +201,53 @@ class Trial:
         return found
 
 
+class KnownTrial(Trial):
+    """The real lines, or those of a known mistake: what they make is computed once in a process."""
+
+    def run(self, case: Case, seed: int = 0, inputs: dict[str, Tensor] | None = None) -> Run:
+        return super().run(case, seed, inputs) if inputs is not None else self._run(case, seed)
+
+    @functools.cache  # noqa: B019  there are as many of these as exercises and mistakes, and all stay
+    def _run(self, case: Case, seed: int) -> Run:
+        return super().run(case, seed)
+
+    @functools.cache  # noqa: B019
+    def classified(self) -> dict[str, Tensor]:
+        return super().classified()
+
+    @functools.cache  # noqa: B019
+    def gradients(self, case: Case | None = None) -> dict[str, Tensor | None]:
+        return super().gradients(case)
+
+    @functools.cache  # noqa: B019
+    def training(self, case: Case) -> dict[str, Any]:
+        return super().training(case)
+
+    @functools.cache  # noqa: B019
+    def training_in_model(self) -> dict[str, Any]:
+        return super().training_in_model()
+
+
+@functools.cache
 def real(exercise: Exercise) -> Trial:
     """The real function."""
     cut = exercise.cut
     if exercise.stub:
         _, owner, name = resolve(cut.target)
         target = getattr(owner, name)
-        return Trial(exercise, Graft(target, [], {}), ())
-    return Trial(exercise, graft(cut, fill(cut, cut.solution), cut.module.__file__ or ""), shown(exercise))
+        return KnownTrial(exercise, Graft(target, [], {}), ())
+    return KnownTrial(exercise, graft(cut, fill(cut, cut.solution), cut.module.__file__ or ""), shown(exercise))
 
 
 def mistaken(course: Course, exercise: Exercise, mistake: Mistake) -> Trial:
     """The function with a mistake in the gap."""
-    return Trial(exercise, graft(exercise.cut, fill(exercise.cut, course.lines(mistake, exercise)), ""), shown(exercise))
+    return with_lines(exercise, course.lines(mistake, exercise))
+
+
+@functools.cache
+def with_lines(exercise: Exercise, lines: str) -> Trial:
+    """The function with these lines in the gap."""
+    return KnownTrial(exercise, graft(exercise.cut, fill(exercise.cut, lines), ""), shown(exercise))
 
 
 def shown(exercise: Exercise) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def _try(known: Course) -> int:
         wrong += not right
         mistaken += name != "the real lines"
         said = f"{stage}, named as itself" if called == name else f"{stage}, named {called}" if called else stage
-        print(f"{exercise:<20}{name:<40}{said}{'' if right else '  <- wanted otherwise'}", flush=True)
+        print(f"{exercise:<20}{name:<40}{said}{'' if right else '  <- expected otherwise'}", flush=True)
     for one in own:
         if one in without:
             print(f"{one.name:<20}{'the real lines':<40}not tried: the source has none  <- expected right lines as its `body`")

@@ -873,7 +873,7 @@ def test_that_nothing_has_a_gradient_is_told(tmp_path):
 
 def test_what_a_process_computes_first_is_no_part_of_what_an_answer_draws(monkeypatch):
     """The process of a student's lines may ask for the lab here first, whose models draw their numbers."""
-    monkeypatch.setattr(trial, "lab", functools.cache(trial.lab.__wrapped__))
+    monkeypatch.setattr(trial, "sample_model", functools.cache(trial.sample_model.__wrapped__))
     exercise = COURSE.find("fold-bert")
     made = trial.real(exercise).training(trial.cases_of(exercise)[0])
     assert "error" not in made and made["dropped"] == []

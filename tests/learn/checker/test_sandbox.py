@@ -97,7 +97,7 @@ def test_a_check_does_not_import_pytorchs_compiler_which_takes_seconds(tmp_path)
     file = answer(tmp_path, "import sys\nprint('torch._dynamo' in sys.modules)\nreturn input").file
     code = f"""
 from pathlib import Path
-from minibert.learn.course.exercise import course
+from minibert.learn.course.registry import course
 from minibert.learn.checker.sandbox import Job, check
 print(check(Job(course().find("gelu"), Path({str(file)!r}))).printed)
 """
@@ -169,7 +169,7 @@ CHEATS = {
     "what is true of a tensor": "Tensor.all = lambda *_: torch.tensor(True)\ntorch.equal = torch.allclose = lambda *_: True",
     "the run": "from minibert.learn.checker.trial import Run, Trial\n"
     "Trial.run = lambda self, case, seed=0: Run(case.wanted, None, ())",
-    "what is right": "from minibert.learn.course.exercise import course\nfrom minibert.learn.checker.trial import cases_of\n"
+    "what is right": "from minibert.learn.course.registry import course\nfrom minibert.learn.checker.trial import cases_of\n"
     "for case in cases_of(course().find('attention-mask')):\n    case.wanted['result'] = case.args[0]",
     "the pipe": "from multiprocessing.connection import Connection\nFORGE\nsend = Connection.send_bytes\n"
     "Connection.send_bytes = lambda self, *_: send(self, REPORT)",

@@ -272,7 +272,7 @@ IN_OTHER_WORDS = (
     ("attention-mask", "1 for padding", "return torch.where(input_ids.ne(pad_id), 0, 1)"),
     ("embedding-sum", "positions off by one", """
         position_vectors = self.position_embeddings(torch.ones_like(input_ids).cumsum(1))
-        embeddings = places + F.embedding(input_ids, self.word_embeddings.weight)
+        embeddings = position_vectors + F.embedding(input_ids, self.word_embeddings.weight)
     """),
     ("layer-norm", "unbiased variance", """
         deviation = torch.sqrt(torch.std(input, -1, keepdim=True) ** 2 + eps)

@@ -369,7 +369,7 @@ def test_a_hostile_sentence_is_text(course_page: str, hostile_page: str) -> None
 def test_the_other_model_stands_beside_and_the_first_difference_is_marked(course: Explanation, compared_page: str) -> None:
     reader = Reader(compared_page)
     line = line_of("sa_output =")
-    assert f"the first that differs is attended in line {line}, block 2" in " ".join(reader.texts["compared"][0].split())
+    assert f"the first that differs is sa_output in line {line}, block 2" in " ".join(reader.texts["compared"][0].split())
     found = card(compared_page, "TransformerBlock", line, "sa_output")
     number = int(found["t"].split(",")[2])
     tensors = Numbers(compared_page).shown["tensors"]
