@@ -63,7 +63,7 @@ WEIGHTS = (("config.json",), ("model.safetensors",))
 VOCABULARY = (("vocab.txt", "tokenizer.json"),)
 TOKENIZER_SETTINGS = ("tokenizer_config.json",)
 
-# And no others; in the order in which an old checkpoint goes where a new one takes its place.
+# The only files that are read, in the order in which a new checkpoint replaces an old one.
 FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json")
 
 _settled: dict[str, "Checkpoint"] = {}  # DEFAULT -> the checkpoint that has its name in this process, once a part was given out
@@ -141,7 +141,7 @@ def locate(where: str | Path, revision: str | None = None, *, weights: bool = Tr
     revision   for a Hub id: branch, tag or commit; the default checkpoint is pinned, others follow "main"
     weights, tokenizer   which of the files are needed
 
-    Raises CheckpointError; HubUnreachable, a kind of it, where only the network is in the way; TypeError for what is no name.
+    Raises CheckpointError; HubUnreachable, a kind of it, where only the network is in the way; TypeError for what is not a name.
     """
     if not isinstance(where, (str, Path)):
         raise TypeError(f"the checkpoint is {where!r}; expected a folder, a Hub id or the name of one that ships.")
@@ -202,7 +202,7 @@ def locate_or_fallback(
     settled = _settled.setdefault(DEFAULT, fallback)
     if settled is fallback:
         warnings.warn(
-            f"{reason} This is no error: {FALLBACK}, which ships with minibert, answers instead. It is a smaller model, so its "
+            f"{reason} This is not an error: {FALLBACK}, which ships with minibert, answers instead. It is a smaller model, so its "
             "numbers are not those that a course prints.",
             stacklevel=3,
         )
@@ -303,9 +303,9 @@ def _name_in(kind: type[nn.Module], name: str) -> str:
 
 
 def _before_relu(config: DistilBertConfig) -> tuple[str, ...]:
-    """How the names of tensors begin in which minus infinity would leave no trace: a ReLU or the softmax makes 0 of it.
+    """Prefixes of the tensors whose minus infinity a ReLU or the softmax would hide, since they make 0 of it.
 
-    What is no finite number anywhere else makes NaN of the scores, and is found there. To look through all weights would read
+    What is not a finite number anywhere else makes NaN of the scores, and is found there. To look through all weights would read
     all of the file, which is mapped so that it need not be read at once.
     """
     blocks = [f"distilbert.transformer.layer.{n}.ffn.lin1." for n in range(config.n_layers) if config.activation == "relu"]

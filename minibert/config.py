@@ -117,7 +117,7 @@ class DistilBertConfig:
     def from_json(cls, path: str | Path) -> "DistilBertConfig":
         """Reads a Hub `config.json`; keys that this model has no use for are ignored.
 
-        Raises OSError where the file cannot be read, ValueError in one sentence where it is no DistilBERT's.
+        Raises OSError where the file cannot be read, ValueError in one sentence where it is not a DistilBERT's.
         """
         values = read_json(Path(path))
         try:

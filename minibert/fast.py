@@ -35,7 +35,7 @@ decimal.
 
 Attention needs no weights. For long texts its time goes into writing and reading the scores, (batch, heads, query, key);
 `scaled_dot_product_attention` makes them tile by tile, with a running softmax, and never writes them whole
-(Dao et al. 2022, "FlashAttention", arXiv 2205.14135). For short ones that is no gain, and model.py's lines run.
+(Dao et al. 2022, "FlashAttention", arXiv 2205.14135). For short ones that is not a gain, and model.py's lines run.
 
 The fastest product is the one that is not computed. The classifier reads one vector of the last block's output, that of [CLS].
 So the last block computes keys and values of every token, for [CLS] looks at all, and everything else of [CLS] alone: ten

@@ -288,7 +288,7 @@ class DistilBertForSequenceClassification(nn.Module):
 def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: DistilBertConfig) -> None:
     """The front door: says in one sentence what is wrong with a batch before any of it is computed.
 
-    Raises TypeError for what is no tensor of integers, ValueError for a wrong shape or value.
+    Raises TypeError for what is not a tensor of integers, ValueError for a wrong shape or value.
     """
     _check_integers("input_ids", input_ids, "(batch, tokens)")
     batch, tokens = input_ids.shape

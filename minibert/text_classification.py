@@ -164,8 +164,8 @@ class TextClassificationPipeline:
         than the first PIECE characters have, or as many as it takes to come to a space, a mark or a Chinese character.
 
         Where the reference is odd, this does what one would expect: an empty list gives an empty list, a tuple is a
-        batch, any iterable works, top_k means the same here as in `pipeline`, and a top_k that is no positive
-        number is refused. Raises TypeError for what is no text, ValueError for a text that cannot be encoded or of which the
+        batch, any iterable works, top_k means the same here as in `pipeline`, and a top_k that is not a positive
+        number is refused. Raises TypeError for what is not a text, ValueError for a text that cannot be encoded or of which the
         model makes no finite numbers. What has no order of its own, as a set, or several columns, as a table, is refused too.
         """
         k = self.top_k if top_k == "as made" else _checked_top_k(top_k)
@@ -265,7 +265,7 @@ def _windows(texts: Iterable[str], size: int | None) -> Iterator[tuple[int, list
     size   texts in each; None: of a list, as many as there may be; else few at first, so that the first answers come soon, then
            more, so that there is much to order
 
-    Where the source fails or holds what is no text, what was taken before is given out first.
+    Where the source fails or holds what is not a text, what was taken before is given out first.
     """
     start, window, limit = 0, [], size or (LARGEST_WINDOW if _is_sized(texts) else WINDOW_TEXTS)
     characters, since = 0, time.monotonic()

@@ -120,7 +120,7 @@ class DistilBertTokenizer:
         max_length      in tokens, special tokens included; by default the model's own limit
         return_tensors  "pt" for tensors, None for lists
 
-        Raises TypeError for what is no text, ValueError for what cannot be encoded as asked.
+        Raises TypeError for what is not a text, ValueError for what cannot be encoded as asked.
         """
         if padding not in (True, False, "longest", "max_length"):
             raise ValueError(f'padding is {padding!r}; expected True, False, "longest" or "max_length".')
@@ -198,10 +198,10 @@ class DistilBertTokenizer:
         try:
             numbers = [operator.index(index) for index in (ids.tolist() if isinstance(ids, torch.Tensor) else ids)]
         except TypeError as error:
-            raise TypeError(f"ids is no list of whole numbers ({error}); expected the ids of one sentence.") from error
+            raise TypeError(f"ids is not a list of whole numbers ({error}); expected the ids of one sentence.") from error
         for index in numbers:
             if not 0 <= index < self.vocab_size:
-                raise ValueError(f"{index} is no id of this vocabulary; its ids are 0 to {self.vocab_size - 1}.")
+                raise ValueError(f"{index} is not an id of this vocabulary; its ids are 0 to {self.vocab_size - 1}.")
         return numbers
 
     def _encode(self, pairs: list[Pair]) -> Iterator[tuple["Encoding", "Encoding | None"]]:
@@ -268,7 +268,7 @@ def _pairs_of(text: Any, text_pair: Any) -> Iterator[Pair]:
 
 
 def check_text(text: Any, name: str) -> None:
-    """Raises TypeError for what is no str, ValueError for a str that is no text; `name` says which one it is."""
+    """Raises TypeError for what is not a str, ValueError for a str that is not a text; `name` says which one it is."""
     if not isinstance(text, str):
         kind = type(text).__name__
         if text is None or kind in ("NAType", "NaTType") or (isinstance(text, float) and text != text):  # pandas' own among them

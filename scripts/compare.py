@@ -124,7 +124,7 @@ def run() -> int:
         help="put a module of yours in model.py's place first; may be given for several classes",
     )  # fmt: skip
     parser.add_argument("--gradients", action="store_true", help="compare gradients too, of the loss with labels 0, 1, 0, 1 ...")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file; null is what is no finite number")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file; null stands for NaN and infinity")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the listing of one sentence, both models side by side")
     return 0 if show(parser.parse_args()) else 1
 

@@ -26,7 +26,7 @@ def run() -> int:
     model = DistilBertModel(read_config(path_inside(folder, "config.json")))
     weights = weights_of(folder)
     bert = read_weights(weights)
-    # Half precision would round the sum; what is no floating-point number is left for check_fit to refuse.
+    # Half precision would round the sum; what is not a floating-point number is left for check_fit to refuse.
     try:
         tensors = fold({name: tensor.float() if tensor.dtype in FLOATS else tensor for name, tensor in bert.items()})
     except KeyError as error:

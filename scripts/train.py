@@ -228,7 +228,7 @@ def load_state(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         found = torch.load(path, weights_only=True)
         settings = found["settings"]
     except Exception as error:  # whatever a damaged file makes torch.load raise
-        raise ValueError(f"{path} is no state of a training run ({error}); start again without --resume.") from error
+        raise ValueError(f"{path} is not a state of a training run ({error}); start again without --resume.") from error
     if settings != settings_of(args):
         raise ValueError(f"{path} was made with other settings, {settings}; give the same ones to resume.")
     return found
@@ -252,19 +252,19 @@ def save_state(path: Path, state: dict[str, Any], args: argparse.Namespace, **pr
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
 def rate(text: str) -> float:
     if not 0 < (number := float(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate; expected a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate; expected a number above 0")
     return number
 
 
 def share(text: str) -> float:
     if not 0 <= (number := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share; expected a number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share; expected a number from 0 to 1")
     return number
 
 

@@ -54,6 +54,21 @@ def pytest_configure(config: pytest.Config) -> None:
                 setattr(module, name, other)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks for marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test that is marked `some(n)`, n cases, spread evenly, are always run. The others repeat its claim: they are long."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("some"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for found in cases.values():
+        count = found[0].get_closest_marker("some").args[0]
+        kept = {number * len(found) // count for number in range(count)}
+        for number, item in enumerate(found):
+            if number not in kept:
+                item.add_marker("long")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With --swap, the parity tests alone: what the others say of model.py's own lines is not meant of another's."""
     swapped = bool(config.getoption("--swap")) and collection_path.is_file()

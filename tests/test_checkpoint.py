@@ -343,7 +343,7 @@ NOT_WRITTEN = {
     "no numbers": ("a", torch.ones(2, device="meta"), "a is on the meta device and has no numbers; expected one that has."),
     "sparse": ("a", torch.eye(2).to_sparse(), "a has the layout torch.sparse_coo; expected a dense tensor, as to_dense() makes."),
     "the header's own name": ("__metadata__", torch.ones(2), "a tensor is named __metadata__, which a safetensors file"),
-    "a name that is no UTF-8": ("\udcff", torch.ones(2), "a tensor is named \\udcff, which a safetensors file"),
+    "a name that is not UTF-8": ("\udcff", torch.ones(2), "a tensor is named \\udcff, which a safetensors file"),
 }
 
 

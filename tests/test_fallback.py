@@ -50,7 +50,7 @@ def test_whichever_name_of_the_lab_comes_first_all_four_give_mini_sst2_and_one_w
         assert {what: call(name) for what, call in LAB.items()} == OF_MINI
         assert pipeline("sentiment-analysis", device="cpu").name == FALLBACK
     [one] = [str(warning.message) for warning in caught]
-    assert "This is no error: mini-sst2, which ships with minibert, answers instead." in one and "\n" not in one
+    assert "This is not an error: mini-sst2, which ships with minibert, answers instead." in one and "\n" not in one
     assert caught[0].filename == __file__
 
 

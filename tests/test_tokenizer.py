@@ -318,7 +318,7 @@ def test_threads_that_share_a_tokenizer_do_not_disturb_each_other(ours, vocabula
 def test_what_is_no_id_and_no_token_is_refused_by_name(ours):
     for convert in (ours.convert_ids_to_tokens, ours.decode):
         for ids, found in (([30522], "30522"), ([-1], "-1"), ([2**40], str(2**40))):
-            assert f"{found} is no id of this vocabulary" in refusal(ValueError, convert, ids)
+            assert f"{found} is not an id of this vocabulary" in refusal(ValueError, convert, ids)
         for ids in (7, ["a"], [[101]], [1.5], None):
             assert "expected the ids of one sentence" in refusal(TypeError, convert, ids)
     assert "expected a list of tokens" in refusal(TypeError, ours.convert_tokens_to_ids, "[CLS]")

@@ -99,7 +99,7 @@ def _place(cache: Path, whole: bool) -> Finding:
     free = shutil.disk_usage(home).free
     trouble = ""
     if not home.is_dir():
-        trouble = f", and {home} is no folder"
+        trouble = f", and {home} is not a folder"
     elif not os.access(home, os.W_OK):
         trouble = ", which this user cannot write"
     elif free < ROOM:

@@ -18,7 +18,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's own, but for help that cannot be printed, which is no success, and for what an error quotes, which is escaped."""
+    """argparse's own parser. But help that cannot be printed is an error, and what an error quotes is escaped."""
 
     def print_help(self, file: Any = None) -> None:
         print(self.format_help(), end="", file=file)
@@ -76,7 +76,7 @@ def _sentence_of(error: Exception) -> str:
 
 
 def _reopen_closed_streams() -> None:
-    """Puts something in the place of a standard stream that was closed, as by `>&-`: a file opened later would come to lie there.
+    """Reopens standard streams that were closed, as by `>&-`, so that no later file gets the descriptors 0 to 2.
 
     Writing to such a standard output fails, as it should; what would be told on standard error has nobody to hear it.
     """

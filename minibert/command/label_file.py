@@ -197,7 +197,7 @@ def _is_standard_output(output: FileIO) -> bool:
     """Whether standard output is this file, as by its name /dev/stdout; or is closed, and takes nothing."""
     if sys.__stdout__ is None:
         return True
-    with suppress(OSError, ValueError):  # in a notebook it is no file
+    with suppress(OSError, ValueError):  # in a notebook it is not a file
         return os.path.samestat(os.fstat(output.fileno()), os.fstat(sys.stdout.fileno()))
     return False
 
@@ -208,7 +208,7 @@ def _mode_of(name: str) -> int:
 
 def _check_not_the_input(name: str | None, file: BinaryIO) -> None:
     """The output, or standard output where there is none, must not be the file that is read: its labels would be labelled."""
-    with suppress(OSError, io.UnsupportedOperation):  # what is not there is not the input, nor what is no file
+    with suppress(OSError, io.UnsupportedOperation):  # what is not there is not the input, nor what is not a file
         ours = os.fstat(file.fileno())
         other = os.fstat(sys.stdout.fileno()) if name is None else os.stat(name)
         if os.path.samestat(ours, other) and not stat.S_ISCHR(ours.st_mode):  # a terminal may be both

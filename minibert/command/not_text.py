@@ -54,7 +54,7 @@ def check_name(name: str) -> None:
 
 
 def check_first(line: bytes, name: str, form: str | None) -> None:
-    """Raises ValueError where the beginning of a file says that it is no text in UTF-8.
+    """Raises ValueError where the beginning of a file says that it is not a text in UTF-8.
 
     form   what somebody said that it is, or None; with "lines" a line of characters is taken for one, "GIF89a is old" too
     """
@@ -108,7 +108,7 @@ def _json(line: str) -> bool | None:
 
 
 def encoding_of(line: bytes) -> str:
-    """What a line that is no UTF-8 may be, as the end of a sentence."""
+    """What a line that is not UTF-8 may be, as the end of a sentence."""
     if b"\0" in line:
         few, many = sorted((line[::2].count(0), line[1::2].count(0)))  # of Latin letters, one byte in two is zero
         return ", and it may be UTF-16: iconv -f UTF-16LE -t UTF-8" if 4 * few < many and 3 * many > len(line) else ""

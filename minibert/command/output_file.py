@@ -1,4 +1,4 @@
-"""An output: its lines, how far those go that an earlier run has left, and writing so that only whole ones stay.
+"""The output of `classify`: the format of a line, whole-line writes, and where `--resume` continues.
 
     {"text": "I hate this so much!", "label": "NEGATIVE", "score": 0.9994558095932007, "model": "mini-sst2"}
 """
@@ -83,7 +83,7 @@ def resume(
     """
     _lock(output, name)
     if not _is_plain(output):
-        raise ValueError(f"--output {name!r} is no plain file, and --resume has to read what is in it; leave --resume out.")
+        raise ValueError(f"--output {name!r} is not a plain file, and --resume has to read what is in it; leave --resume out.")
     left = _left_in(output, name, texts, model, top_k)
     for (number, _, label, score), scores in zip(left.last, again([text for _, text, _, _ in left.last]), strict=True):
         if not abs(scores.get(label, -1.0) - score) <= rounding:

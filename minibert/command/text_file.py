@@ -36,7 +36,7 @@ def form_of(name: str) -> str:
 
 
 def read_texts(file: BinaryIO, name: str, form: str | None, field: str | None = None) -> Iterator[Text]:
-    """The texts of a UTF-8 file, in its order; a byte order mark at its start is no part of them.
+    """The texts of a UTF-8 file, in its order; a byte order mark at its start is not part of them.
 
     name    what errors call the file
     form    "lines"   a text a line, without the line's end; an empty line is a text too, so that output and input stay in step;
@@ -47,10 +47,10 @@ def read_texts(file: BinaryIO, name: str, form: str | None, field: str | None = 
             None      what the name says; where it says nothing, plain lines, but not if they begin like JSON
     field   the key or column that holds the text; None for plain lines
 
-    A blank line at the end is no record of JSON Lines or of a table with several columns.
+    A blank line at the end is not a record of JSON Lines or of a table with several columns.
 
-    Raises ValueError: at once for a `field` that the form or the table does not have, and for a name that is no text's; where it
-    comes to a bad record, or to what is no text, after the texts before it. Lines are counted from 1, as an editor shows them; a
+    Raises ValueError: at once for a `field` that the form or the table does not have, and for a name that is not a text's; where it
+    comes to a bad record, or to what is not a text, after the texts before it. Lines are counted from 1, as an editor shows them; a
     CSV row has the number of its first line.
     """
     assumed = form is None

@@ -151,7 +151,7 @@ def _explained(error: BaseException, repo: str, revision: str, name: str) -> Che
         commit = error.response.headers.get("X-Repo-Commit")
         return NoSuchFile(f"{repo} does not have {name}.") if commit is None or FULL_COMMIT.fullmatch(commit) else not_the_hub(repo)
     if isinstance(error, errors.HFValidationError):
-        return CheckpointError(f"{repo!r} is no Hub id; expected a name such as 'distilbert/distilbert-base-uncased'.")
+        return CheckpointError(f"{repo!r} is not a Hub id; expected a name such as 'distilbert/distilbert-base-uncased'.")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return HubUnreachable(f"{repo} is not in the cache and HF_HUB_OFFLINE is set; unset it, or copy the cache from elsewhere.")
     if isinstance(error, errors.HfHubHTTPError):

@@ -20,7 +20,7 @@ LARGEST = 64 * 2**20  # bytes of a config or a vocabulary; those of the largest 
 
 
 def path_inside(folder: Path, name: str) -> Path:
-    """The path of a file in a checkpoint's folder, where nothing may be, but nothing that belongs to somebody else.
+    """The path of a file inside a checkpoint's folder. The file may be missing, but it must not link outside.
 
     A checkpoint comes from outside, and a link in it may lead to any file of this machine. So a link has to end in the
     same folder or, where the folder is a commit in the Hub's cache, in that cache's store. The folder itself may be a link.
@@ -81,7 +81,7 @@ def read_small(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises OSError where it cannot be read, ValueError in one sentence where it is no JSON."""
+    """The content of a JSON file. Raises OSError where it cannot be read, ValueError in one sentence where it is not JSON."""
     content = read_small(path)
     try:
         return json.loads(content.decode("utf-8-sig"), object_pairs_hook=reject_duplicate_keys)

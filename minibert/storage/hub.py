@@ -49,7 +49,7 @@ def fetch(
     A file takes client.timeout_for(its size) at most, all tries together.
     """
     if ".." in revision or revision.startswith("/") or "\\" in revision:  # the client would write a file of this name
-        raise CheckpointError(f"{revision!r} is no revision; expected a branch, a tag or a commit.")
+        raise CheckpointError(f"{revision!r} is not a revision; expected a branch, a tag or a commit.")
     commit = revision if FULL_COMMIT.fullmatch(revision) else _commit_of(repo, required[0], revision)
     names = [*(name for group in required for name in group), *optional]
     pins = dict.fromkeys(names, "") if pinned is None else {name: pinned[name] for name in names if name in pinned}
@@ -243,7 +243,7 @@ def _unlink(path: Path) -> None:
 
 
 def _remove_lock(repo: str, stated: str) -> None:
-    """Takes a file's lock out of the next try's way, where a client that was given up sleeps with the lock in its hand.
+    """Removes the lock of an abandoned download, so that a retry does not wait for it.
 
     The lock only saves a second download of the same file: each goes to a file of its own, which takes its place whole.
     """

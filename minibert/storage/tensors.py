@@ -70,7 +70,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if start == b"version ":
             remedy = "it is a Git LFS pointer: run `git lfs pull` where it came from"
         reason = repr(str(error)[:200])[1:-1]  # it may quote a name out of the file
-        raise CheckpointError(f"{path} is no whole safetensors file ({reason}); {remedy}.") from error
+        raise CheckpointError(f"{path} is not a whole safetensors file ({reason}); {remedy}.") from error
     return tensors
 
 
@@ -99,7 +99,7 @@ def read_shards(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(str(error)) from error
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
-        raise CheckpointError(f'{path} is no index of shards; expected {{"weight_map": {{tensor: file}}}}.')
+        raise CheckpointError(f'{path} is not an index of shards; expected {{"weight_map": {{tensor: file}}}}.')
     files = sorted(set(places.values()))
     strange = [file for file in files if not file.endswith(".safetensors") or "/" in file or "\\" in file]
     if strange:
@@ -186,7 +186,7 @@ def check_fit(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
 def check_finite(tensors: dict[str, Tensor], path: Path | str) -> None:
     """Raises CheckpointError for the first tensor that holds NaN or an infinity. It reads all of them."""
     for name, tensor in tensors.items():
-        # A sum takes a tenth of the time. With such a term it is no number either; without one, it can only be too large.
+        # A sum takes a tenth of the time. With such a term it is not a number either; without one, it can only be too large.
         if not tensor.is_meta and not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinity, and a weight is a finite number; fetch it again.")
 

@@ -160,7 +160,7 @@ def test_a_cache_that_cannot_take_the_default_checkpoint_is_trouble_until_it_is_
     monkeypatch.undo()
     monkeypatch.setattr(doctor, "_cache", lambda: Path("/dev/null/hub"))
     status, lines = looked()
-    assert status == 1 and "/dev/null is no folder" in line_of(lines, "cache")
+    assert status == 1 and "/dev/null is not a folder" in line_of(lines, "cache")
 
 
 def test_half_a_head_is_no_base_model(server, looked, folder):

@@ -198,10 +198,10 @@ BAD = [
     ("csv", b'id,text\n1,"x\n\xff"\n', 0, "line 3 of file is not UTF-8 (byte 1)"),
     ("csv", b"id,text\n1,x\n\n2,y\n", 1, "line 3 of file is blank; expected 2 columns, as line 1 names them"),
     ("tsv", b"id\ttext\n1\tx\n\r\n\n2\ty\n", 1, "line 3 of file is blank; expected 2 columns, as line 1 names them"),
-    ("lines", b"x\nno\0pe\n", 1, "line 2 of file is no text, for its byte 3 is zero"),
-    ("csv", b"id,text\n1,\0\n", 0, "line 2 of file is no text, for its byte 3 is zero"),
+    ("lines", b"x\nno\0pe\n", 1, "line 2 of file is not a text, for its byte 3 is zero"),
+    ("csv", b"id,text\n1,\0\n", 0, "line 2 of file is not a text, for its byte 3 is zero"),
     ("lines", "good\n".encode("utf-16-le"), 0,
-     "line 1 of file is no text, for its byte 2 is zero, and it may be UTF-16: iconv -f UTF-16LE"),
+     "line 1 of file is not a text, for its byte 2 is zero, and it may be UTF-16: iconv -f UTF-16LE"),
     ("lines", "good\ncaf\xe9\n".encode("latin-1"), 1,
      "line 2 of file is not UTF-8 (byte 4), and it may be Latin-1 or Windows-1252: iconv"),
     ("lines", "\u201cgood\u201d\n".encode("cp1252"), 0,
@@ -339,7 +339,7 @@ def test_bytes_of_an_unknown_program_are_no_text():
     with tarfile.open(fileobj=tar, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("good.txt"), io.BytesIO())
     for content in (tar.getvalue(), b"MZ\0\0"):
-        with pytest.raises(ValueError, match=r"^line 1 of file is no text, for its byte \d+ is zero\.$"):
+        with pytest.raises(ValueError, match=r"^line 1 of file is not a text, for its byte \d+ is zero\.$"):
             read(content, "lines")
 
 

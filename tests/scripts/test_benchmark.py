@@ -1,4 +1,4 @@
-"""scripts/benchmark.py: what it says about its figures. How large they are is no test's business."""
+"""scripts/benchmark.py: what it says about its figures. How large they are is not a test's business."""
 
 import importlib.util
 import json
@@ -178,7 +178,7 @@ def test_a_quick_run_ends_with_the_table_and_writes_every_figure(small, monkeypa
     assert [line[:56].strip() for line in table] == list(TARGETS)
     assert all(line.endswith(("met", "MISSED", ")")) for line in table)
     assert table[0].endswith("not measured (the row start was not run)")
-    whole = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    whole = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
     assert whole["head"]["texts"].startswith("64, ") and [row["target"] for row in whole["targets"]] == list(TARGETS)
     found = whole["rows"]
     assert list(found) == rows and len(found["single"][OURS]["seconds"]) == 20

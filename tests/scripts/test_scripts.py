@@ -144,11 +144,11 @@ def test_a_bert_that_would_compute_otherwise_is_refused(bert, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["--lr", "inf"], "'inf' is no learning rate"),
-        (["--lr", "nan"], "'nan' is no learning rate"),
-        (["--lr", "-1"], "'-1' is no learning rate"),
-        (["--mask-tokens", "nan"], "'nan' is no share"),
-        (["--mask-tokens", "2"], "'2' is no share"),
+        (["--lr", "inf"], "'inf' is not a learning rate"),
+        (["--lr", "nan"], "'nan' is not a learning rate"),
+        (["--lr", "-1"], "'-1' is not a learning rate"),
+        (["--mask-tokens", "nan"], "'nan' is not a share"),
+        (["--mask-tokens", "2"], "'2' is not a share"),
     ],
     ids=str,
 )

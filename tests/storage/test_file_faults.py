@@ -272,7 +272,7 @@ def test_a_key_that_is_given_twice_is_refused_by_name(folder, name, content, key
 
 
 def as_stated(content: bytes) -> DistilBertConfig | None:
-    """What a config.json says, read without minibert's reader; None where it is no JSON object."""
+    """What a config.json says, read without minibert's reader; None where it is not a JSON object."""
     try:
         values = json.loads(content.decode("utf-8-sig"))
     except ValueError:
@@ -603,7 +603,7 @@ def test_no_weight_that_is_no_number_is_ever_scored(folder, files, model, activa
     (folder / "config.json").write_text(json.dumps(json.loads(files["config.json"]) | {"activation": activation}))
     for name, tensor in model.state_dict().items():
         if activation == "relu" and "lin1" not in name:
-            continue  # what comes before another function is no other case
+            continue  # what comes before another function is not of this kind
         broken = tensor.clone()
         broken[7 if "word" in name else 0].view(-1)[0] = odd
         (folder / "model.safetensors").unlink()

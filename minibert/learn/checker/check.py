@@ -157,7 +157,7 @@ class _Examination:
     def numbers(self, parts: list[Part]) -> None:
         for case, name, got, wanted in parts:
             if isinstance(got, Tensor) and (odd := ~got.isfinite() & wanted.isfinite()).any():
-                what = "NaN, which is no number" if got[odd].isnan().any() else "infinite"
+                what = "NaN, which is not a number" if got[odd].isnan().any() else "infinite"
                 text = f"{quoted(name)}: {int(odd.sum()):,} of {got.numel():,} values {'is' if got.numel() == 1 else 'are'} {what}."
                 arises = self.answer.arises(case, bool(got[odd].isnan().any()))
                 raise CheckFailed("not a number", text + arises + call_description(self.exercise, case))

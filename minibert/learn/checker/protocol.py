@@ -36,7 +36,7 @@ BASES: dict[str, Any] = {base.__name__: base for base in (tuple, list, dict, set
 
 
 class Other:
-    """What stands for an object that is no data: its type has the same name, and it the same repr."""
+    """What stands for an object that is not data: its type has the same name, and it the same repr."""
 
     def __init__(self, words: str):
         self.words = words
@@ -70,7 +70,7 @@ class Channel:
         self.loose: list[Any] = []  # buffers for the pipe
 
     def send(self, value: Any) -> None:
-        """Raises ValueError for what is too large, NoData for what is no data and has to be."""
+        """Raises ValueError for what is too large, NoData for what is not data and has to be."""
         self.taken, self.left, self.loose = 0, NUMBERS, []
         words = json.dumps(self._packed(value)).encode()
         if len(words) > WORDS:

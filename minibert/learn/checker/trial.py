@@ -329,7 +329,7 @@ def alike(one: Values, other: Values, exercise: Exercise, case: Case, at_padding
 
 
 def same_object(one: Any, other: Any) -> bool:
-    """The same for what is no tensor: numbers may differ by float32's rounding."""
+    """The same for what is not a tensor: numbers may differ by float32's rounding."""
     if isinstance(one, float) and isinstance(other, float):
         return one == other or abs(one - other) <= ROUNDING * (1 + abs(other))
     inside = [list(items(value)) for value in (one, other)]

@@ -67,7 +67,7 @@ def _not_graded(known: Course, hand_ins: Path, graded: set[Path]) -> Iterator[st
         if file.name not in exercises:
             why = "no exercise has a file of that name"
         elif not file.is_file():
-            why = "it is no file"
+            why = "it is not a file"
         elif len(parts) != 2:
             why = "it does not lie right in a student's folder"
         else:

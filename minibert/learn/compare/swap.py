@@ -47,7 +47,7 @@ def load_class(where: str) -> type[nn.Module]:
         raise FileNotFoundError(f"{file} is not there; expected a Python file with the class {name}.")
     specification = importlib.util.spec_from_file_location(f"swapped_{path.stem}", path)
     if specification is None or specification.loader is None:
-        raise ValueError(f"{file} is no Python file; expected a name that ends in .py.")
+        raise ValueError(f"{file} is not a Python file; expected a name that ends in .py.")
     module = sys.modules[specification.name] = importlib.util.module_from_spec(specification)
     sys.path.insert(0, str(path.parent))  # so that the file may import its neighbours, as when it is run
     try:

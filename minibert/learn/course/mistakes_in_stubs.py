@@ -261,7 +261,7 @@ MISTAKES_BY_HAND = (
     Mistake(
         "the largest of all subtracted",
         "The largest number of the whole tensor was subtracted. Where a row lies far below it, exp makes 0 of all of the row, and "
-        "0 / 0 is no number. Subtract the largest along dim.",
+        "0 / 0 is not a number. Subtract the largest along dim.",
         exercise="softmax",
         body="""
             exponentials = torch.exp(input - input.max())
@@ -270,7 +270,7 @@ MISTAKES_BY_HAND = (
     ),
     Mistake(
         "overflow",
-        "exp of a large number is infinite, and infinite by infinite is no number. Subtract the largest first: it cancels.",
+        "exp of a large number is infinite, and infinite by infinite is not a number. Subtract the largest first: it cancels.",
         exercise="softmax",
         body="""
             exponentials = torch.exp(input)

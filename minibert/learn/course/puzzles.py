@@ -57,11 +57,11 @@ def judge_the_line(namespace: dict[str, Any], text: str) -> str | None:
 
 
 def the_line(text: str) -> str:
-    """The answer to a page. Raises ValueError for what is no page."""
+    """The answer to a page. Raises ValueError for what is not a page."""
     found = re.search(r"^PUZZLE = (\d+)", text, re.MULTILINE)
     lines = wrong_lines(PUZZLES[int(found[1])], text) if found and int(found[1]) < len(PUZZLES) else []
     if not found or not lines:
-        raise ValueError("the file is no page of this puzzle; expected it as it was handed out, which `reset` draws anew.")
+        raise ValueError("the file is not a page of this puzzle; expected it as it was handed out, which `reset` draws anew.")
     mistake = PUZZLES[int(found[1])]
     return f"Line {' and line '.join(map(str, lines))}: {mistake.name}. {mistake.sentence}"
 

@@ -66,7 +66,7 @@ def explain(
     model, revision   as in `pipeline`, on the CPU; or a pipeline that is loaded already
     label             the right answer, from which the loss is computed; None takes the model's own answer for right
 
-    Raises TypeError for what is no text, ValueError for an unknown label, CheckpointError where no checkpoint can be had.
+    Raises TypeError for what is not a text, ValueError for an unknown label, CheckpointError where no checkpoint can be had.
     """
     check_text(text, "text")
     classifier = model

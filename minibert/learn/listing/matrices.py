@@ -123,7 +123,7 @@ class Store:
         full = (float(sizes.quantile(0.99)) if len(sizes) else 0.0) or largest or 1.0
         unit = 1.0
         if kind == "int8":
-            # Roots, since a few numbers are far larger than all others. -128 is no number, -127 and 127 are beyond all others.
+            # Roots, since a few numbers are far larger than all others. -128 is not a number, -127 and 127 are beyond all others.
             unit = largest / 126 or 1.0
             codes = ((values.abs() / unit * 126).sqrt() * values.sign()).round().clamp(-127, 127)
             values = torch.where(codes.isnan(), -128.0, codes).to(torch.int8)

@@ -185,7 +185,7 @@ class _Listing:
             shown.pop()
 
     def spread(self, tensor: Tensor) -> str:
-        """The histogram of all values; masked ones and what is no number are counted, not drawn."""
+        """The histogram of all values; masked ones and what is not a number are counted, not drawn."""
         if tensor.dtype == torch.bool:
             true = int(tensor.sum())
             return f"False {tensor.numel() - true} times, True {true} times"

@@ -66,7 +66,7 @@ class Cut:
     def function(self) -> ast.FunctionDef:
         found = function_in(self.tree, self.qualname)
         if found is None:
-            raise LookupError(f"{self.target} is no function that is written in Python; expected one, or a stub for it.")
+            raise LookupError(f"{self.target} is not a function that is written in Python; expected one, or a stub for it.")
         return found
 
     @cached_property
@@ -122,7 +122,7 @@ class Cut:
 
     @cached_property
     def returns(self) -> list[str]:
-        """What the function hands back, as its last line calls it: ["output", "attention"]; [] where that is no name."""
+        """What the function hands back, as its last line calls it: ["output", "attention"]; [] where that is not a name."""
         values = [node.value for node in nodes(self.body, ast.Return) if node.value is not None]
         parts = values[-1].elts if values and isinstance(values[-1], ast.Tuple) else values[-1:]
         return [part.id for part in parts if isinstance(part, ast.Name)]

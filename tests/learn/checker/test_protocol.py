@@ -122,7 +122,7 @@ FORGED = {
     "numbers of no type": b'{"tensor": "load", "shape": [3]}',
     "a type without a name": b'{"type": null, "words": "a"}',
     "what is made of nothing": b'{"type": "eval", "base": "eval", "of": "1"}',
-    "a field that is no name": b'{"type": "A", "fields": {"a b": 1}}',
+    "a field that is not a name": b'{"type": "A", "fields": {"a b": 1}}',
     "a report": b'{"exercise": "gelu", "stage": "passed", "text": "right", "mistake": ""}',
     "a deep nest": b"[" * 100_000,
 }

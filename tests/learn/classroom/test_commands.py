@@ -426,7 +426,7 @@ def test_every_file_that_is_not_graded_is_named_with_the_reason(exercise):
         "it does not lie right in a student's folder: gelu.py",
         "no exercise has a file of that name: grace/hw.zip",
         "no exercise has a file of that name: grace/masking.py.txt",
-        "it is no file: grace/softmax.py",
+        "it is not a file: grace/softmax.py",
     ]
 
 

@@ -76,7 +76,7 @@ def test_the_extent_names_only_what_is_not_everywhere():
     differs[1, :, 2:4] = True
     assert extent(differs, axes, TOKENS) == "in sentence 1 of 0 to 1, at tokens 2 'so', 3 'fine'"
     differs[1] = True
-    differs[0, :, :3] = True  # all that is no padding
+    differs[0, :, :3] = True  # all that is not padding
     assert extent(differs, axes, TOKENS) == ""
     differs[:, 1] = False
     assert extent(differs, axes, TOKENS) == "in heads 0, 2 of 0 to 2"

@@ -83,7 +83,7 @@ def test_what_the_gap_hands_on_is_what_the_rest_of_the_function_reads():
         (Cut("minibert.model.Absent.forward"), "minibert.model has no Absent.forward"),
         (Cut("minibert.model.FeedForward.backward"), "minibert.model has no FeedForward.backward"),
         (Cut("nowhere.at.all"), "there is no nowhere.at.all"),
-        (Cut("torch.nn.functional.gelu"), "torch.nn.functional.gelu is no function that is written in Python"),
+        (Cut("torch.nn.functional.gelu"), "torch.nn.functional.gelu is not a function that is written in Python"),
         (Cut(ATTENTION, "absent = ", "scores"), "has 0 statements with a line that begins 'absent = '; expected one"),
         (Cut(ATTENTION, "context = ", "output"), "has 3 statements with a line that begins 'context = '"),
         (Cut(ATTENTION, "output = ", "batch, tokens"), "'batch, tokens' comes before 'output = '"),
