@@ -20,8 +20,8 @@ WORDS = (
     "huggingface", "unbelievable", "i", "tokenization", "playing", "life", "embeddings", "antidisestablishmentarianism",
     "strawberries", "naïve", "zażółć", "hello☃", "☃", "a" * 100, "a" * 101, "unaffable", "é" * 60,
 )  # fmt: skip
-PIECES = ("[UNK]", "hug", "##ging", "##face", "un", "##believ", "##able", "play", "##s", "##ing", "life", "straw", "i",
-          "antidisestablishmentarianism", "é" * 60)  # few, and two long ones
+PIECES = ("hug", "[UNK]", "##ging", "##face", "un", "##believ", "##able", "play", "playin", "##s", "##ing", "life", "straw", "i",
+          "antidisestablishmentarianism", "é" * 60)  # few, two long ones, a word with the id 0; "playing" is playin and no ##g
 RESULT = "result"  # as trial.py calls what a function returns
 
 Tensor = torch.Tensor
@@ -70,9 +70,10 @@ def _batches_of_texts() -> list[tuple[DistilBertTokenizer, tuple[str, ...]]]:
 
 
 def all_places() -> list[Case]:
-    """A sentence for all but the last place of the model, so that a count that begins with 1 finds a place too; and no [PAD]."""
+    """A sentence with all positions but the last, so that a count from 1 finds a position too; one token is [PAD], not masked."""
     places = sample_model().model.config.max_position_embeddings
     input_ids = torch.arange(1, places)[None]
+    input_ids[0, 3] = sample_model().model.config.pad_token_id
     return [Case((sample_model().model.distilbert.embeddings, input_ids), note=f"There a sentence has {places - 1} tokens.")]
 
 

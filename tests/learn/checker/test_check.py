@@ -307,7 +307,44 @@ PIECES = """
         start = end
     return pieces
 """
+WORDPIECE = """
+    if len(word) > 100:
+        return ["[UNK]"]
+    pieces, start = [], 0
+    while start < len(word):
+        for end in range(len(word), start, -1):
+            piece = ("##" if start else "") + word[start:end]
+            if piece in vocabulary:
+                break
+        else:
+            return ["[UNK]"]
+        pieces.append(piece)
+        start = end
+    return pieces
+"""
 AT_AN_EDGE = {  # each of these is right for ordinary calls
+    "the id 0 taken for no id": ("wordpiece", WORDPIECE.replace("piece in vocabulary", "vocabulary.get(piece)")),
+    "another way where greed fails": (
+        "wordpiece",
+        """
+        def cut(start):
+            if start == len(word):
+                return []
+            for end in range(len(word), start, -1):
+                piece = ("##" if start else "") + word[start:end]
+                if piece in vocabulary and (rest := cut(end)) is not None:
+                    return [piece, *rest]
+        return (cut(0) if len(word) <= 100 else None) or ["[UNK]"]
+        """,
+    ),
+    "[PAD] without a vector": (
+        "embedding-sum",
+        """
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        word_vectors = self.word_embeddings(input_ids) * (input_ids != self.word_embeddings.padding_idx)[..., None]
+        embeddings = word_vectors + self.position_embeddings(positions)
+        """,
+    ),
     "padding on the right": (
         "masking",
         """
