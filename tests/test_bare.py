@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = ("README.md", "minibert/learn/README.md", "minibert/command/README.md", "scripts/README.md")
+README = "\n".join((ROOT / guide).read_text(encoding="utf-8") for guide in GUIDES)
 HIDDEN = ("numpy", "transformers", "pandas", "pyarrow", "matplotlib", "onnxruntime", "openvino", "hypothesis")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("pytest", "minibert fetch", "weights/sst2", "compare.py")  # these want an extra, or the Hub
@@ -21,7 +22,7 @@ COMMANDS = [
     line for language, block in BLOCKS if not language
     for line in block.splitlines() if line.startswith((".venv/", "gunzip ")) and not any(one in line for one in ELSEWHERE)
 ]  # fmt: skip
-SNIPPETS = [block for language, block in BLOCKS if language == "python"]
+SNIPPETS = [block for language, block in BLOCKS if language == "python" and "import" in block]
 COMMAND = {"python": sys.executable, "minibert": f"{sys.executable} -m minibert"}
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
 
