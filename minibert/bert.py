@@ -1,16 +1,16 @@
-"""Why every BERT encoder is a DistilBERT, and how its tensors become one's.
+"""Why every BERT encoder is a DistilBERT, and how BERT's tensors become DistilBERT's.
 
-DistilBERT's architecture is BERT's, less two parts, and so every BERT encoder is a DistilBERT already:
+DistilBERT's architecture is BERT's without two parts, so every BERT encoder already is a DistilBERT:
 
-1. Token types. BERT adds to each embedding a vector for "first sentence" or "second sentence". Whoever classifies
-   single sentences only ever adds the first of the two, the same to every token; added to each position vector once
-   and for all, it is the same sum:    word + (position + type_0)  =  word + position + type_0.
-   What is lost: the second sentence of a pair is no longer marked as second.
-2. The pooler, a layer on [CLS] that BERT's pre-training used to tell which sentence follows which. It comes after
-   the last hidden state and changes none; DistilBERT's head has pre_classifier in its place. It is dropped.
+1. Token types. BERT adds a vector for "first sentence" or "second sentence" to each embedding. For single sentences it is
+   always the first one, the same for every token. This file adds it to each position vector once, and the sum is the same:
+   word + (position + type_0)  =  word + position + type_0.
+   One thing is lost: the second sentence of a pair is no longer marked as second.
+2. The pooler, a layer on [CLS]. BERT's pre-training used it to predict which sentence follows which. It comes after the
+   last hidden state and changes none. DistilBERT's head has pre_classifier in its place, so the pooler is dropped.
 
-What makes a DistilBERT a *distilled* BERT is not here but in its weights: half of the blocks, trained to imitate
-the whole (Sanh et al. 2019, arXiv 1910.01108). The names are BERT's (Devlin et al. 2018, arXiv 1810.04805).
+A *distilled* BERT differs in its weights: it has half of the blocks, trained to imitate the whole
+(Sanh et al. 2019, arXiv 1910.01108). The names are BERT's (Devlin et al. 2018, arXiv 1810.04805).
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The same numbers sooner: model.py's own forward pass with faster matrix products under it.
+"""The same numbers in less time: model.py's own forward pass with faster matrix products.
 
     model = AutoModelForSequenceClassification.from_pretrained("mini-sst2")
     quick = fast(model)        # the same logits, to rounding, in a third of the time or in nine tenths: see below
@@ -39,7 +39,7 @@ Attention needs no weights. For long texts its time goes into writing and readin
 
 The fastest product is the one that is not computed. The classifier reads one vector of the last block's output, that of [CLS].
 So the last block computes keys and values of every token, for [CLS] looks at all, and everything else of [CLS] alone: ten
-twelfths of a block's products are never made. Who asks for hidden states or attention maps gets them whole.
+twelfths of a block's products are never made. Hidden states and attention maps are complete if you ask for them.
 
 On a GPU, PyTorch's own Linear is as fast as it gets: there it is the dtype, the fused attention and, as an option,
 torch.compile that save time.

@@ -1,7 +1,7 @@
-"""The beginning of a text that its first tokens come from: a model reads a page of a book, and so the rest need not be cut up.
+"""The part of a long text that its first tokens come from. A model reads one page of a book, so the rest is not tokenised.
 
-A text can be cut in front of a space, a mark or a Chinese character, at which BERT always splits. Then both parts have the tokens
-that they have in the whole. Within a word, within "[SEP]" or in front of an accent this is not so.
+A text can be cut before a space, a mark or a Chinese character, because BERT always splits there. Both parts then have the same
+tokens as in the whole text. This is not true within a word, within "[SEP]" or before an accent.
 """
 
 import functools

@@ -2,18 +2,22 @@
 
     token ids -> Embeddings -> six TransformerBlocks -> first token -> classification head -> logits
 
-A line makes one tensor, the comment at its end names that tensor's axes. Sizes: DistilBERT's (mini-sst2's).
+Each line makes one tensor. The comment at its end names the axes. Sizes of DistilBERT, and of mini-sst2 in brackets:
 
     batch       sentences that are computed together
     tokens      positions of a sentence, padding included
     dim         numbers that describe one token: 768 (384)
     heads       attention heads, which share dim between them: 12
     head_dim    numbers that one head sees of a token, dim / heads: 64 (32)
-    query, key  tokens again, once as the one that looks and once as the one that is looked at
+    query, key  tokens again: the token that looks, and the token that is looked at
     hidden_dim  width of the feed-forward layer: 3072 (1536)
     labels      classes to choose from: 2
 
-Modules and parameters carry the checkpoint's own names, so that file and code can be held side by side.
+Modules and parameters have the checkpoint's own names, so you can read this file beside it. To run it:
+
+    from minibert import AutoModelForSequenceClassification, AutoTokenizer
+    inputs = AutoTokenizer.from_pretrained("mini-sst2")("I hate this so much!", return_tensors="pt")
+    AutoModelForSequenceClassification.from_pretrained("mini-sst2")(**inputs).logits
 
 Papers: Vaswani et al. 2017, "Attention Is All You Need" (arXiv 1706.03762): attention, feed-forward, residuals.
         Devlin et al. 2018, "BERT" (arXiv 1810.04805): the encoder, its embeddings, [CLS] and [SEP], GELU.
@@ -34,7 +38,7 @@ LAYER_NORM_EPS = 1e-12  # BERT's value; PyTorch's default of 1e-5 would change t
 
 @dataclass
 class BaseModelOutput:
-    """What DistilBertModel returns; the two tuples are None unless they were asked for."""
+    """What DistilBertModel returns. The two tuples are None unless you ask for them."""
 
     last_hidden_state: Tensor  # (batch, tokens, dim)
     hidden_states: tuple[Tensor, ...] | None = None  # the embeddings, then each block's output: n_layers + 1 tensors
@@ -43,23 +47,24 @@ class BaseModelOutput:
 
 @dataclass
 class SequenceClassifierOutput:
-    """What DistilBertForSequenceClassification returns; all but the logits is None unless asked for."""
+    """What DistilBertForSequenceClassification returns. All but the logits is None unless you ask for it."""
 
     logits: Tensor  # (batch, labels)
-    loss: Tensor | None = None  # a scalar, where labels were given
+    loss: Tensor | None = None  # a scalar, if labels were given
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
 
 class Embeddings(nn.Module):
-    """Turns each token id into a vector that says which word it is and where it stands.
+    """Turns each token id into a vector that says which word it is and at which position.
 
     input_ids  (batch, tokens)         integers below vocab_size
     return     (batch, tokens, dim)    the parameters' dtype
 
-    Attention takes no notice of order; only the position vector added here lets "dog bites man" differ from
-    "man bites dog". BERT adds a third vector, for the first or second sentence of a pair; DistilBERT leaves it out.
-    Devlin et al. 2018, section 3.2; Sanh et al. 2019, section 3.
+    Attention ignores order. Only the position vector makes "dog bites man" differ from "man bites dog". BERT adds a third
+    vector, for the first or the second sentence of a pair; DistilBERT leaves it out. padding_idx keeps gradients away from
+    the vector of [PAD]; it does not mask anything. Devlin et al. 2018, section 3, "Input/Output Representations";
+    Sanh et al. 2019, section 3.
     """
 
     def __init__(self, config: DistilBertConfig):
@@ -87,7 +92,7 @@ class MultiHeadSelfAttention(nn.Module):
     return          (batch, tokens, dim)   what each token gathered
                     (batch, heads, query, key)   the weights it was gathered with; outside training each row sums to 1
 
-    Each token asks with its query, is found by its key and hands over its value:
+    A token asks with its query. Other tokens answer with their keys, and hand over their values:
     softmax(Q K^T / sqrt(head_dim)) V. Vaswani et al. 2017, section 3.2, equation 1.
     """
 
@@ -116,10 +121,10 @@ class MultiHeadSelfAttention(nn.Module):
         values = values.view(per_head).transpose(1, 2)      # (batch, heads, key, head_dim)
 
         scores = queries @ keys.transpose(2, 3)         # (batch, heads, query, key)  dot product of each pair
-        scores = scores / math.sqrt(self.head_dim)      # (batch, heads, query, key)  or softmax would see one winner
+        scores = scores / math.sqrt(self.head_dim)      # (batch, heads, query, key)  without this, softmax picks one winner
 
         if attention_mask is not None:
-            # Padding is hidden on the key axis: nobody may look at it. Its own rows, as queries, are computed
+            # Padding is hidden on the key axis: no token may look at it. Its own rows, as queries, are computed
             # and ignored. Beside any other score, the lowest finite number gets a weight of exactly 0.
             padding = attention_mask[:, None, None, :] == 0     # (batch, 1, 1, key)  True where there is no token
             scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)  # (batch, heads, query, key)
@@ -161,14 +166,14 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then feed-forward; after each, the input is added back and the sum is normalised.
+    """Attention, then feed-forward. After each, the input is added back and the sum is normalised.
 
     hidden_states   (batch, tokens, dim)
     attention_mask  (batch, tokens) or None
     return          (batch, tokens, dim) and the attention map (batch, heads, query, key)
 
-    Thanks to the addition (residual connection) a sublayer has only to learn what to change. Normalising after it
-    is the original order, "post-LN": LayerNorm(x + sublayer(x)). Vaswani et al. 2017, section 3.1.
+    Because the input is added back (residual connection), a sublayer learns only the change. LayerNorm comes after the
+    addition. This is the original order, "post-LN": LayerNorm(x + sublayer(x)). Vaswani et al. 2017, section 3.1.
     """
 
     def __init__(self, config: DistilBertConfig):
@@ -187,11 +192,11 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The blocks, one after the other: each reads what the one before it wrote.
+    """The blocks, one after the other. Each reads the output of the one before it.
 
     hidden_states   (batch, tokens, dim)   the embeddings
     attention_mask  (batch, tokens) or None
-    return          BaseModelOutput; its tuples are kept only where asked for, since they hold much memory
+    return          BaseModelOutput; its tuples are kept only on request, since they hold much memory
     """
 
     def __init__(self, config: DistilBertConfig):
@@ -218,16 +223,17 @@ class Transformer(nn.Module):
 
 
 class DistilBertModel(nn.Module):
-    """The base model: from token ids to one vector per token that knows its context.
+    """The base model: from token ids to one vector for each token, computed from its whole sentence.
 
     input_ids       (batch, tokens)   integers below vocab_size
     attention_mask  (batch, tokens)   1 for a token, 0 for padding; None means all ones
-    token_type_ids  accepted and ignored: BERT's tokenizers hand them out, but DistilBERT has no embedding for them
+    token_type_ids  accepted and ignored: BERT's tokenizers return them, but DistilBERT has no embedding for them
     return          BaseModelOutput
 
     Raises TypeError or ValueError, in one sentence, for input that does not fit; see check_inputs.
-    There is no pooler: BERT's was trained to tell which sentence follows which, a task DistilBERT does not have.
-    Made from a config alone, the model has random weights and is in training mode; `from_pretrained` fills it.
+    There is no pooler. BERT trained one to predict which sentence follows which; DistilBERT does not have that task.
+    A model made from a config alone is in training mode and has PyTorch's own random weights, not BERT's N(0, 0.02).
+    `from_pretrained` fills it.
     """
 
     def __init__(self, config: DistilBertConfig):
@@ -253,9 +259,9 @@ class DistilBertForSequenceClassification(nn.Module):
     labels   (batch)   integers, the right class of each sentence, or None; -100 leaves a sentence out of the loss
     return   SequenceClassifierOutput; loss is the mean cross-entropy, NaN where every sentence was left out
 
-    The first token is [CLS], in every sentence the same: it means nothing itself, so its vector is free to
-    gather what the sentence means. Softmax turns the logits into probabilities; training needs the logits alone.
-    Devlin et al. 2018, section 4.1; pre_classifier, here, stands where BERT had its pooler.
+    The first token is [CLS], the same in every sentence. It means nothing itself, so its vector can gather what the
+    sentence means. Softmax turns the logits into probabilities; training needs the logits alone.
+    Devlin et al. 2018, section 4.1. BERT has its pooler where pre_classifier is here.
     """
 
     def __init__(self, config: DistilBertConfig):
@@ -286,7 +292,7 @@ class DistilBertForSequenceClassification(nn.Module):
 
 
 def check_inputs(input_ids: Tensor, attention_mask: Tensor | None, config: DistilBertConfig) -> None:
-    """The front door: says in one sentence what is wrong with a batch before any of it is computed.
+    """Checks a batch before anything is computed, and says in one sentence what is wrong with it.
 
     Raises TypeError for what is not a tensor of integers, ValueError for a wrong shape or value.
     """

@@ -90,7 +90,7 @@ def read_json(path: Path) -> Any:
 
 
 def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Of a key given twice, Python takes the last value and other programs the first: ValueError here."""
+    """A JSON object. A key that occurs twice raises ValueError: Python would take its last value, other programs its first."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

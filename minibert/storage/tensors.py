@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint's file, and whether they are the model's: each once, none missing, none left over.
+"""Reads the tensors of a checkpoint's file, and compares them with the model's: each once, none missing, none left over.
 
 A safetensors file begins with the length of its header in 8 bytes, then comes the header, which is JSON and names each
 tensor with its dtype, its shape and its place, then the numbers. Nothing in it is ever run.

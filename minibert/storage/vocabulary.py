@@ -38,7 +38,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def read_vocabulary(folder: Path) -> dict[str, int]:
     """Token -> id, from `tokenizer.json` where there is one, else from `vocab.txt`, where a token's id is its line from 0.
 
-    Of a tokenizer.json only the vocabulary is taken, as transformers does: the steps are the same for every BERT.
+    Only the vocabulary of a tokenizer.json is read, as transformers does: the steps are the same for every BERT.
     Raises OSError where the file cannot be read, ValueError in one sentence where it holds no whole vocabulary, or a file
     beside it adds tokens.
     """

@@ -201,7 +201,7 @@ def _lost_argument(
 def _swapped(
     record: Record, before: Sequence[Record], theirs: Sequence[Record], matched: list[Record]
 ) -> Record | None:
-    """Of the submodules whose results led to a wrong record, the first that the other model uses in another place.
+    """The first submodule that the other model uses in another place, among those whose results led to a wrong record.
 
     Where queries come from k_lin and keys from q_lin, each number is right, only its role is not. Where a result of
     another size has been matched since, the order was only another one.

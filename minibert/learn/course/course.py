@@ -1,7 +1,7 @@
 """The course: from text to label, an exercise a step, and what comes after that.
 
-Of an exercise in minibert's own source nothing is written here but where it begins and ends. Where a library does the work,
-a stub stands here, and the library's own result is what an answer is compared with; see edge_cases.py.
+An exercise in minibert's own source needs only its first and its last line here. If a library does the work, the exercise has a
+stub, and an answer is compared with the library's own result; see edge_cases.py.
 """
 
 from . import edge_cases, puzzles

@@ -1,7 +1,7 @@
 """The listing in a terminal: at most 80 columns, no colour, the same when it is piped.
 
     119     scores = scores / math.sqrt(self.head_dim)
-                # or softmax would see one winner
+                # without this, softmax picks one winner
       │ scores  (batch 1, heads 12, query 8, key 8)  float32
       │   [0, 0, 0]  2.35  -0.241  0.718  0.445  0.0797  0.0685  -0.263  2.54
       │   -10.3 ▁▁▁▁▁▁▁▂▇▇▃▁▁▁▁▁▁▁▁▁▁▁ 27.2   mean 1.01, std 3.28

@@ -71,7 +71,7 @@ def _promise(targets: tuple[str, ...], axes: tuple[tuple[str, ...], ...]) -> str
 
 
 def _imports(cut: Cut, outer: ast.stmt) -> str:
-    """Of the module's imports those that the class or function uses, and what else of the module it uses."""
+    """The module's imports that the class or function uses, and other names of the module that it uses."""
     used = {node.id for node in nodes([outer], ast.Name)} | {"torch", "F"}
     theirs, ours, defined = [], [], []
     for node in cut.tree.body:

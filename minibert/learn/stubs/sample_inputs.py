@@ -132,7 +132,7 @@ def small_model(seed: int = 0, **sizes: Any) -> DistilBertForSequenceClassificat
 
 
 def _small_batches() -> tuple[Batch, Batch]:
-    """Of the two, each asks for what the other does not. Only the first has padding, on both sides, with an id that is not 0."""
+    """Two batches; each asks for what the other does not. Only the first has padding, on both sides, with an id that is not 0."""
     labels = {number: f"LABEL_{number}" for number in range(9)}
     model = small_model(
         vocab_size=40, max_position_embeddings=10, n_layers=7, n_heads=3, dim=15, hidden_dim=22, pad_token_id=2, id2label=labels,

@@ -1,4 +1,4 @@
-"""Which tensor each source line produced: a run of a model, written down without changing the model.
+"""Which tensor each source line produced: records a run of a model without changing the model.
 
     with Tape(model) as tape:
         model(**inputs)
