@@ -56,12 +56,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks for marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test that is marked `some(n)`, n cases, spread evenly, are always run. The others repeat its claim: they are long."""
+    """Marks as long: tests in a browser, and the cases that a test marked `some(n)` has beyond n, which repeat its claim."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("long")
         if item.get_closest_marker("some"):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    for found in cases.values():
+    for found in cases.values():  # the cases that are kept are spread evenly
         count = found[0].get_closest_marker("some").args[0]
         kept = {number * len(found) // count for number in range(count)}
         for number, item in enumerate(found):

@@ -76,6 +76,7 @@ for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.some(2)
 def test_the_readmes_commands_work(bare, command):
     (bare.place / "reviews.txt").write_text("I hate this.\nA joy.\n")
     (bare.place / "reviews.csv").write_text("review,stars\nI hate this.,1\nA joy.,5\n")
@@ -89,6 +90,7 @@ def test_the_readmes_commands_work(bare, command):
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+@pytest.mark.some(1)
 def test_the_readmes_snippets_work(bare, snippet):
     (bare.place / "README.md").write_text("I hate this.\nA joy.\n")
     done = bare(sys.executable, "-c", snippet)
@@ -96,6 +98,7 @@ def test_the_readmes_snippets_work(bare, snippet):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.some(1)
 def test_each_script_helps_or_names_the_extra_that_it_needs(bare, script):
     done = bare(sys.executable, str(ROOT / "scripts" / script), "--help")
     assert done.returncode == 0 or re.search(r"""pip install -e ['"]\.\[\w+\]""", done.stderr), done.stderr
@@ -106,12 +109,14 @@ def test_the_comparison_with_transformers_names_its_extra(bare):
     assert done.returncode == 2 and 'transformers is not installed; run `pip install -e ".[test]"`' in done.stderr
 
 
+@pytest.mark.long
 def test_an_exercises_file_runs_without_a_remark(bare):
     for name in ("softmax", "masking", "fold-bert", "find-the-bug"):
         assert bare(sys.executable, "-m", "minibert", "exercise", "start", name).returncode == 0
         assert bare(sys.executable, f"{name.replace('-', '_')}.py").returncode == 0
 
 
+@pytest.mark.long
 def test_a_model_is_trained_resumed_averaged_and_evaluated(bare):
     bare(sys.executable, "-c", TINY + 'save_pretrained(model, "base", tokenizer)')
     rows = "".join(f"word{5 + n % 20} word{5 + n % 7} \t{n % 2}\n" for n in range(64))

@@ -43,6 +43,7 @@ def anew(monkeypatch):
 
 @NAMES
 @pytest.mark.parametrize("first", LAB)
+@pytest.mark.some(3)
 def test_whichever_name_of_the_lab_comes_first_all_four_give_mini_sst2_and_one_warning(server, name, first):
     server.close()
     with pytest.warns(UserWarning) as caught:

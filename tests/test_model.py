@@ -105,6 +105,7 @@ def test_full_size_float64_equals_the_reference_on_a_padded_batch(full_size):
     print(f"largest difference in float64: {max(apart.values()):.1e}")
 
 
+@pytest.mark.long
 def test_full_size_float32_differs_by_rounding_alone(full_size):
     exact_theirs = full_size[1]
     ours, theirs = copy.deepcopy(full_size[0]).float(), copy.deepcopy(exact_theirs).float()

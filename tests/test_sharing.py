@@ -40,6 +40,7 @@ def alone():
 
 
 @pytest.mark.parametrize("packed", [None, True], ids=["packed meanwhile", "packed before"])
+@pytest.mark.some(1)
 def test_eight_threads_that_share_a_pipeline_get_their_own_answers(alone, packed):
     shared, start = pipeline(model="mini-sst2", device="cpu", fast=packed), Barrier(THREADS)
 
@@ -67,6 +68,7 @@ with multiprocessing.get_context("fork").Pool(2) as workers:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.parametrize("kind", ["packed", "plain"])
+@pytest.mark.some(1)
 def test_forked_workers_answer_as_their_parent_would(alone, tmp_path, kind):
     command = [sys.executable, "-c", FORKED, json.dumps(lots(3)), kind]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(tmp_path), timeout=60)
@@ -84,6 +86,7 @@ MOMENTS = [(name, LAST.get(name, "tokenizers")) for name in COMMANDS] + [("class
 
 
 @pytest.mark.parametrize(("name", "moment"), MOMENTS)
+@pytest.mark.some(2)
 def test_ctrl_c_at_any_moment_ends_with_130_and_without_a_word(tmp_path, name, moment):
     says_imports = ("-X", "importtime")  # on standard error, a line each
     command = [sys.executable, *says_imports, "-m", "minibert", name, *COMMANDS[name]]
@@ -101,6 +104,7 @@ def test_ctrl_c_at_any_moment_ends_with_130_and_without_a_word(tmp_path, name, m
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.5])
+@pytest.mark.some(1)
 def test_ctrl_c_leaves_whole_lines_and_says_how_many(tmp_path, seconds):
     output = tmp_path / "labels.jsonl"
     (tmp_path / "texts.txt").write_text("".join(f"{number} good\n" for number in range(50_000)))

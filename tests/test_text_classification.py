@@ -65,6 +65,7 @@ def assert_alike(one, other):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8, 100])
+@pytest.mark.some(2)
 def test_a_list_gives_the_references_labels_and_scores(ours, theirs, batch_size):
     assert_alike(ours(TEXTS, batch_size=batch_size), theirs(TEXTS))
 
@@ -74,6 +75,7 @@ def test_a_single_text_gives_a_list_of_one(ours, theirs):
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 5, None])
+@pytest.mark.some(2)
 def test_top_k_gives_the_references_lists(ours, theirs, top_k):
     assert_alike(ours(TEXTS, top_k=top_k), theirs(TEXTS, top_k=top_k))
     assert_alike(ours(TEXTS[0], top_k=top_k), theirs(TEXTS[0], top_k=top_k))
@@ -114,12 +116,14 @@ ORDERS = {
 
 @pytest.mark.parametrize("texts", ORDERS.values(), ids=ORDERS)
 @pytest.mark.parametrize("kind", [list, iter])
+@pytest.mark.some(2)
 def test_answers_come_in_the_order_of_the_texts(ours, alone, texts, kind):
     assert_alike(list(ours(kind(texts))), alone(texts))
 
 
 @pytest.mark.filterwarnings("ignore:no torch.bfloat16 here")
 @pytest.mark.parametrize(("dtype", "budget"), [(torch.float32, BATCH_TOKENS), (torch.bfloat16, HALF_BATCH_TOKENS)], ids=str)
+@pytest.mark.some(1)
 def test_a_list_is_ordered_by_length_as_a_whole_and_batched_by_tokens(monkeypatch, dtype, budget):
     made, shapes = pipeline(model="mini-sst2", device="cpu", dtype=dtype, fast=None if dtype == torch.bfloat16 else False), []
     model = made.quick or made.model

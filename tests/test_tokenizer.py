@@ -206,6 +206,7 @@ PARTS = st.sampled_from([*CURIOSITIES, *NASTY, *SPLITS]) | st.text(max_size=4)
 @settings(parent=fuzz, max_examples=100)
 @given(parts=st.lists(PARTS, max_size=25), piece=st.integers(1, 40), max_length=st.integers(2, 60))
 @example(parts=NASTY, piece=1, max_length=20)
+@pytest.mark.some(2)
 def test_the_beginning_of_any_text_has_the_ids_of_the_whole(both, parts, piece, max_length):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minibert.long_text.PIECE", piece)  # so that short texts are cut up as well
@@ -248,6 +249,7 @@ def test_the_beginning_of_a_long_text_has_the_ids_of_the_whole(ours, theirs, tex
     assert len(found.text) <= 3 * PIECE + 600 or "\u200b" in text
 
 
+@pytest.mark.some(1)
 def test_more_than_a_hundred_of_any_letters_and_accents_are_one_unknown_word(both):
     """Which is why the rest of them can be left out."""
     mine, theirs = both
@@ -258,6 +260,7 @@ def test_more_than_a_hundred_of_any_letters_and_accents_are_one_unknown_word(bot
     assert theirs(words, add_special_tokens=False).input_ids == [[unknown]] * len(words)
 
 
+@pytest.mark.some(1)
 def test_a_text_splits_in_front_of_each_character_that_is_said_to(both):
     mine, theirs = both
     chinese = mine._split.match("中") is not None

@@ -390,6 +390,7 @@ def test_a_full_disk_is_one_sentence_and_no_half_line_stays(minibert, tmp_path):
 
 
 @pytest.mark.parametrize("columns", [100, 0], ids=["100 columns", "of unknown width"])
+@pytest.mark.some(1)
 def test_a_bar_on_a_terminal_shows_share_number_rate_and_time_left(tmp_path, columns):
     (tmp_path / "lines.txt").write_text("good\n" * 1200)
     arguments = ("--file", tmp_path / "lines.txt", "--output", tmp_path / "labels.jsonl")
@@ -649,6 +650,7 @@ def test_explain_in_a_pipe_ends_quietly_and_in_ascii_stays_ascii(tmp_path):
 
 
 @pytest.mark.parametrize(("command", "imported"), [("classify", False), ("explain", True)])
+@pytest.mark.some(1)
 def test_only_explain_imports_what_teaches(tmp_path, command, imported):
     code = f"""import sys, minibert.command.cli
 assert "minibert.learn" not in sys.modules

@@ -43,6 +43,7 @@ def shell(tmp_path):
         ("explain --model mini-sst2 good", "> /dev/full"),
     ],
 )
+@pytest.mark.some(2)
 def test_a_standard_output_that_takes_nothing_is_one_sentence(shell, command, where):
     done = shell(f"{{minibert}} {command} {where}")
     reason = "Bad file descriptor" if where == ">&-" else "No space left on device"
@@ -65,6 +66,7 @@ def test_help_that_cannot_be_printed_is_no_success(shell, buffered):
         ("compare.py --model mini-sst2 --against float64", "> /dev/full", 2),
     ],
 )
+@pytest.mark.some(1)
 def test_a_script_says_so_too(shell, tmp_path, script, where, status):
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\ngood\t1\n")
     done = shell(f'{{python}} "{SCRIPTS}"/{script} {where}')
@@ -75,6 +77,7 @@ def test_a_script_says_so_too(shell, tmp_path, script, where, status):
 
 @FULL
 @pytest.mark.parametrize("where", ["2> /dev/full", "2> >(exit)"], ids=["full", "whose reader has gone"])
+@pytest.mark.some(1)
 def test_a_warning_that_nobody_can_hear_costs_no_label(shell, tmp_path, where):
     (tmp_path / "texts.txt").write_text(f"good\n{'good ' * 600}\nbad\n")
     done = shell(f"env -u PYTHONUNBUFFERED {{minibert}} classify --model mini-sst2 --json --file texts.txt {where}")
@@ -84,6 +87,7 @@ def test_a_warning_that_nobody_can_hear_costs_no_label(shell, tmp_path, where):
 
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"], ids=["standard output", "all three"])
+@pytest.mark.some(1)
 def test_labels_for_a_file_need_no_standard_stream(shell, tmp_path, closed):
     done = shell(f"{{minibert}} classify --model mini-sst2 --file texts.txt --output labels.jsonl {closed}")
     assert done.returncode == 0
@@ -172,6 +176,7 @@ def test_a_page_follows_a_link(minibert, tmp_path):
     assert (tmp_path / "link.html").is_symlink() and (tmp_path / "elsewhere" / "page.html").read_text().startswith("<!")
 
 
+@pytest.mark.long
 def test_an_argument_is_read_as_it_was_typed_whatever_the_locale(shell, tmp_path):
     ascii_only = "LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 PYTHONIOENCODING=ascii"
     done = shell(f"{ascii_only} {{minibert}} classify --model mini-sst2 --json 'na\u00efve \U0001f600'")

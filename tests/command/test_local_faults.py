@@ -358,6 +358,7 @@ def tokenizer_fingerprint(place):
 
 @pytest.mark.parametrize("old_has_json", [False, True], ids=["over vocab.txt", "over tokenizer.json"])
 @pytest.mark.parametrize("way", ["save_pretrained", "fetch --to", "the tokenizer alone"])
+@pytest.mark.some(2)
 def test_killed_amid_saving_a_checkpoint_the_folder_has_the_old_one_the_new_one_or_is_refused(model, folder, tmp_path, way,
                                                                                               old_has_json):  # fmt: skip
     place, new = tmp_path / "place", tmp_path / "new"
@@ -497,6 +498,7 @@ def right_print(model):
     return f"[2, 7, 3] {sum(float(tensor.double().sum()) for tensor in model.state_dict().values())}\n"
 
 
+@pytest.mark.long
 def test_killed_amid_a_download_the_next_run_downloads_it_whole(stalling, model, tmp_path):
     command = [sys.executable, "-c", LOAD, COMMIT]
     with subprocess.Popen(command, env=environment(tmp_path, stalling.endpoint), stderr=subprocess.DEVNULL) as child:
@@ -600,6 +602,7 @@ def test_ctrl_c_ends_a_script_with_status_130(monkeypatch, script, arguments, am
 
 
 @pytest.mark.parametrize(("script", "amid"), [("pipeline_explained.py", "3. Base model"), ("plant.py", "mistake  ")])
+@pytest.mark.long
 def test_ctrl_c_ends_what_has_no_main_function_to_catch_it_with_status_130_and_no_traceback(tmp_path, script, amid):
     command = [sys.executable, "-u", Path(train.__file__).with_name(script)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

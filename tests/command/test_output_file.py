@@ -74,6 +74,7 @@ def assert_equal(found, wanted):
 
 
 @FORMS
+@pytest.mark.some(2)
 def test_wherever_the_output_was_cut_off_the_next_run_completes_it(classify, tmp_path, form):
     arguments, stdin = way_in(form)
     output = tmp_path / "labels.jsonl"
@@ -184,6 +185,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("change", "more", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.some(6)
 def test_an_output_that_this_run_would_not_write_is_refused_and_stays_as_it_is(classify, tmp_path, change, more, words):
     output = tmp_path / "labels.jsonl"
     classify("--file", "texts.txt", "--output", output)

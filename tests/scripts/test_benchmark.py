@@ -167,6 +167,7 @@ def call(monkeypatch, *arguments):
     benchmark.main()
 
 
+@pytest.mark.long
 def test_a_quick_run_ends_with_the_table_and_writes_every_figure(small, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(timing, "PAUSE", 0)
     rows = ["loading", "sentences", "single", "documents", "threads", "gpu"]

@@ -214,6 +214,7 @@ def test_two_swaps_are_both_made(small, monkeypatch, capsys, tmp_path):
         assert "mine.py, line 6, in Wrong.forward" in out
 
 
+@pytest.mark.long
 def test_a_reader_who_leaves_early_hears_no_complaint(small):
     done = subprocess.run(
         f'"{sys.executable}" "{ROOT / "scripts" / "compare.py"}" --model "{small}" --against float64 | head -n 1',
@@ -248,6 +249,7 @@ def test_a_page_is_made_of_two_models_of_one_source(against, small, monkeypatch,
 
 
 @pytest.mark.parametrize("error", [RuntimeError, AssertionError, KeyError, ImportError, RecursionError, MemoryError])
+@pytest.mark.some(2)
 def test_what_nobody_foresaw_is_one_sentence_and_no_verdict(error, small, monkeypatch, capsys):
     def fail(*_):
         raise error("two\nlines")
@@ -304,6 +306,7 @@ def test_a_variant_without_dropout_differs_and_is_told_what_it_drops(more, small
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )  # fmt: skip
+@pytest.mark.some(2)
 def test_the_last_lines_say_what_was_compared_and_what_was_not(arguments, compared, left, small, monkeypatch, capsys, tmp_path):
     (tmp_path / "mine.py").write_text(UNDROPPED)
     (tmp_path / "variants.py").write_text((Path(__file__).parents[1] / "variants.py").read_text())

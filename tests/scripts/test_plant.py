@@ -25,6 +25,7 @@ def verdicts():
         return dict(zip(names, say, strict=True))
 
 
+@pytest.mark.long
 def test_a_copy_of_the_tree_without_a_mistake_is_green(verdicts):
     assert verdicts[None] == "green"
 
@@ -54,6 +55,7 @@ def test_the_script_tells_what_the_checker_calls_a_mistake(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments", [("-p", "no_such_plugin"), ("tests/no_such_file.py",), ("tests/test_weights.py", "-k", "none")]
 )
+@pytest.mark.some(1)
 def test_tests_that_are_not_green_without_a_mistake_say_nothing_of_one(monkeypatch, capsys, arguments):
     monkeypatch.setattr(plant, "TESTS", {"minibert.model": arguments})  # pytest ends with 1, 4 and 5
     monkeypatch.setattr("sys.argv", ["plant.py", "--only", "tests", "no scale"])

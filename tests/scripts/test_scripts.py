@@ -165,6 +165,7 @@ def test_a_run_that_leads_to_no_numbers_ends_and_keeps_nothing_of_them(lesson, m
 
 
 @pytest.mark.parametrize("saves", [1, 4, 7], ids=lambda saves: f"after {saves} saves")
+@pytest.mark.some(1)
 def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(lesson, monkeypatch, capsys, saves):
     unbroken = train_on(lesson, monkeypatch, "unbroken")
     left, save_state = [saves], train.save_state

@@ -599,6 +599,7 @@ def test_the_names_of_a_file_make_no_message_long_or_of_two_lines(folder, model)
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize("fast", [False, True], ids=["as it stands", "fast"])
+@pytest.mark.some(4)
 def test_no_weight_that_is_no_number_is_ever_scored(folder, files, model, activation, odd, fast):
     (folder / "config.json").write_text(json.dumps(json.loads(files["config.json"]) | {"activation": activation}))
     for name, tensor in model.state_dict().items():

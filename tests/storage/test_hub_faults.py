@@ -78,6 +78,7 @@ REMEDIES = {401: "`hf auth login`", 403: "what your token may read", 404: "check
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 @pytest.mark.parametrize("status", REMEDIES)
+@pytest.mark.some(6)
 def test_a_hub_that_goes_on_refusing_is_quoted_with_its_status_and_a_remedy(server, cache, model, method, status):
     server.faults = [Fault(method, status=status)]
     message = refusal(lambda: load(REPO), HubUnreachable)
@@ -158,6 +159,7 @@ CASES = pytest.mark.parametrize(("kind", "name"), EITHER)
 
 
 @CASES
+@pytest.mark.some(8)
 def test_a_file_that_arrives_spoilt_once_is_fetched_again(server, cache, model, name, kind):
     fault, _ = SPOILT[kind]
     server.faults = [replace(fault, methods="GET", file=name, times=1)]
@@ -166,6 +168,7 @@ def test_a_file_that_arrives_spoilt_once_is_fetched_again(server, cache, model, 
 
 
 @CASES
+@pytest.mark.some(8)
 def test_a_file_that_always_arrives_spoilt_is_refused_and_nothing_of_it_is_kept(server, cache, model, name, kind):
     fault, words = SPOILT[kind]
     server.faults = [replace(fault, methods="GET", file=name)]
@@ -222,6 +225,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("kind", SLOW)
+@pytest.mark.some(1)
 def test_a_download_that_takes_too_long_is_given_up_and_the_next_one_is_free_to_work(server, cache, model, kind, monkeypatch):
     monkeypatch.setattr(client, "BASE_TIMEOUT", 1.5)
     monkeypatch.setattr(client, "MIN_BYTES_PER_SECOND", 1e6)
@@ -551,6 +555,7 @@ def test_no_password_is_printed(open_hub, tmp_path):
 
 @pytest.mark.parametrize("fault", [Fault("GET", stall=10), Fault("GET", pause=0.2), Fault("HEAD", endless=True, pause=0.2)],
                          ids=["stalled", "trickling", "unanswered"])  # fmt: skip
+@pytest.mark.some(1)
 def test_ctrl_c_ends_a_download_at_once(open_hub, tmp_path, fault):
     open_hub.faults = [fault]
     ours = environment(tmp_path, open_hub.endpoint)

@@ -201,6 +201,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("name", "body", "stage", "sentence"), KINDS.values(), ids=KINDS)
+@pytest.mark.some(8)
 def test_each_kind_of_mistake_stops_at_its_stage_with_its_sentence(check, name, body, stage, sentence):
     report = check(name, body)
     assert (report.stage, sentence in report.text) == (stage, True), report.text
@@ -563,6 +564,7 @@ ROUNDED = {
 
 
 @pytest.mark.parametrize("what", ROUNDED)
+@pytest.mark.some(1)
 def test_what_passes_by_its_numbers_since_it_is_within_the_bound_passes_in_the_model_and_by_its_gradients(check, what):
     report = check(*ROUNDED[what])
     assert report.passed, report.text
@@ -594,6 +596,7 @@ def test_a_gradient_of_0_is_told_as_such(check):
     assert "ffn.lin2.bias received a gradient of 0 everywhere: its way to the loss may be cut off" in report.text
 
 
+@pytest.mark.long
 def test_a_gradient_that_is_cut_off_is_not_said_to_be_of_what_nothing_depends_on(check):
     lines = [
         "scores = q @ k.transpose(2, 3) / self.head_dim**0.5",
@@ -678,6 +681,7 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.some(1)
 def test_dropout_by_hand_passes_and_what_was_not_compared_is_told(check, draw):
     body = f"""
         weights = F.softmax(scores, dim=-1)
@@ -809,6 +813,7 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("what", OTHERWISE)
+@pytest.mark.some(3)
 def test_dropout_of_another_place_count_or_rate_is_found_and_told_beside_the_real_ones(check, what):
     name, body, sentence = OTHERWISE[what]
     report = check(name, body)

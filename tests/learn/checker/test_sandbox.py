@@ -54,6 +54,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("body", "sentence"), ENDS.values(), ids=ENDS)
+@pytest.mark.some(3)
 def test_an_answer_that_does_not_come_ends_in_a_sentence(body, sentence, tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox, "WAIT", 4 if "4 seconds" in sentence else 20)
     report = check(answer(tmp_path, body)).report
@@ -93,6 +94,7 @@ def test_what_it_prints_is_shown_and_nothing_in_it_obeyed(tmp_path):
     assert lines[-1] == f"({27 * 32} lines in all, since your lines run many times; each is shown once)"  # 27 calls, 32 lines
 
 
+@pytest.mark.long
 def test_a_check_does_not_import_pytorchs_compiler_which_takes_seconds(tmp_path):
     file = answer(tmp_path, "import sys\nprint('torch._dynamo' in sys.modules)\nreturn input").file
     code = f"""
@@ -184,6 +186,7 @@ CHEATS = {
 
 
 @pytest.mark.parametrize("cheat", CHEATS.values(), ids=CHEATS)
+@pytest.mark.some(4)
 def test_no_answer_can_write_its_own_mark(cheat, tmp_path):
     file = tmp_path / "attention_mask.py"
     file.write_text(fill(MASK.cut, "return input_ids") + f"\n\n{DIG}\n" + cheat.replace("FORGE", FORGE), encoding="utf-8")
@@ -220,6 +223,7 @@ def test_neither_the_checker_nor_the_real_function_is_there_for_an_answer(way, s
 
 
 @pytest.mark.parametrize("name", ["weighted-sum", "self-attention", "feed-forward", "embedding-sum", "head"])
+@pytest.mark.some(1)
 def test_in_its_own_process_too_the_real_lines_drop_what_they_drop(name, tmp_path):
     exercise = COURSE.find(name)
     file = tmp_path / f"{name.replace('-', '_')}.py"
@@ -236,6 +240,7 @@ TRIES = {
 
 
 @pytest.mark.parametrize("lines", TRIES.values(), ids=TRIES)
+@pytest.mark.some(1)
 def test_below_a_right_answer_the_real_model_can_be_tried(lines, tmp_path):
     exercise = COURSE.find("feed-forward")
     file = tmp_path / "feed_forward.py"

@@ -44,6 +44,7 @@ def exercise(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.long
 def test_it_works_in_a_process_of_its_own_without_colour_hub_or_transformers(tmp_path):
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "transformers.py").write_text("raise ImportError('blocked')")
@@ -161,6 +162,7 @@ def test_a_right_answer_is_right_where_nothing_can_be_noted(exercise):
 
 
 @pytest.mark.parametrize("notes", ['{"gelu": ', "[]", '{"gelu": 3}', '{"gelu": {"hints": "two"}}'])
+@pytest.mark.some(1)
 def test_a_right_answer_is_right_where_the_notes_are_damaged_and_they_stay_as_they_are(exercise, notes):
     write(exercise.folder, "gelu", GELU)
     (exercise.folder / ".minibert-exercises.json").write_text(notes)
@@ -274,6 +276,7 @@ def test_the_guides_exercise_with_two_mistakes_has_at_most_ten_lines_and_works(e
             assert f"numbers of a known mistake, '{name}': " in said and said.count("known mistake") == 1
 
 
+@pytest.mark.long
 def test_try_plants_each_mistake_and_says_what_it_is_called(exercise):
     (exercise.folder / "mine.py").write_text(snippet())
     done = exercise("try", "mine.py")
@@ -298,6 +301,7 @@ EXERCISES = [dataclasses.replace(course["gelu"], name="my-gelu", needs=(), body=
 '''
 
 
+@pytest.mark.long
 def test_try_runs_the_body_of_an_exercise_that_has_no_real_lines_and_the_mistakes_of_the_one_that_it_is_a_copy_of(exercise):
     (exercise.folder / "mine.py").write_text(STUBBED.format(gelu=GELU, bias='ANSWER = "k_lin.bias"'))
     done = exercise("try", "mine.py")
@@ -354,6 +358,7 @@ def test_an_instructors_file_that_cannot_be_used_is_one_sentence(exercise, conte
     assert done.returncode == 1 and sentence in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_class_is_graded_each_hand_in_apart(exercise):
     hand_ins = {
         "ada": {"gelu": GELU, "softmax": "return input.softmax(dim)"},

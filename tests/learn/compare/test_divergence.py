@@ -84,6 +84,7 @@ def test_there_are_at_least_twenty_mistakes_and_each_is_one_edit():
 
 @pytest.mark.parametrize("reference", ["the source as it is", "transformers"])
 @pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.some(25)
 def test_a_mistake_is_named_at_its_line_or_its_neighbour(name, reference, models, tmp_path):
     wrong = copied(mistaken(name, tmp_path), models[0])
     comparison = compare(wrong, models[reference == "transformers"], BATCH)
@@ -571,6 +572,7 @@ def test_the_models_and_the_random_numbers_are_left_as_they_were(models):
 
 
 @pytest.mark.parametrize("texts", [[1], [20, 3]], ids=str)
+@pytest.mark.some(1)
 def test_in_training_a_right_variant_raises_no_alarm_whatever_the_texts(texts):
     for seed in (1, 2):
         ours, theirs = (model.float() for model in pair_of_models(CONFIG, seed))

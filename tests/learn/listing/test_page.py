@@ -167,6 +167,7 @@ def line_of(start: str) -> int:
 
 
 @pytest.mark.parametrize("tokens", [20, 512])
+@pytest.mark.long
 def test_a_page_of_the_full_size_stays_below_the_ceiling(full_size: TextClassificationPipeline, tokens: int) -> None:
     explanation = explain("the film " * (tokens // 2 - 1), full_size)
     assert len(explanation.tokens) == tokens
@@ -188,6 +189,7 @@ def test_nothing_is_left_out_of_a_short_text_and_nothing_said(mini: TextClassifi
     assert "the first" not in "".join(Reader(text).texts["notes"])
 
 
+@pytest.mark.long
 def test_tokens_that_the_model_never_saw_are_told(mini: TextClassificationPipeline) -> None:
     with pytest.warns(UserWarning):
         explanation = explain("film " * 600, mini)
@@ -418,6 +420,7 @@ CARD = "[...document.querySelectorAll('button.tensor')].find((card) => card.quer
 HEAD = "document.querySelector('dialog select')"
 
 
+@pytest.mark.long
 def test_the_page_asks_for_nothing_and_complains_of_nothing(browser: Browser) -> None:
     for kind in ("browser", "performance"):
         browser.driver.get_log(kind)
@@ -548,6 +551,7 @@ def test_script_and_page_draw_a_thumbnail_alike(browser: Browser) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["course.html", "compared.html"])
+@pytest.mark.long
 def test_axe_finds_no_barrier(browser: Browser, name: str, scheme: str) -> None:
     script = axe()
     browser.open(name, scheme=scheme)
