@@ -117,12 +117,12 @@ def test_a_config_that_is_not_the_files_is_refused_by_name(folder, files, settin
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        ("model.safetensors", lambda content: content[:-1], "no whole safetensors file"),
-        ("model.safetensors", lambda content: content[:40], "no whole safetensors file"),
-        ("model.safetensors", lambda content: content + b"\0", "no whole safetensors file"),
-        ("model.safetensors", lambda _: b"", "no whole safetensors file"),
+        ("model.safetensors", lambda content: content[:-1], "not a whole safetensors file"),
+        ("model.safetensors", lambda content: content[:40], "not a whole safetensors file"),
+        ("model.safetensors", lambda content: content + b"\0", "not a whole safetensors file"),
+        ("model.safetensors", lambda _: b"", "not a whole safetensors file"),
         ("model.safetensors", lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "no whole"),
-        ("model.safetensors", lambda _: b"<!DOCTYPE html><html><body>Sign in</body></html>", "no whole safetensors file"),
+        ("model.safetensors", lambda _: b"<!DOCTYPE html><html><body>Sign in</body></html>", "not a whole safetensors file"),
         ("model.safetensors", None, "has no model.safetensors"),
         ("config.json", None, "has no config.json"),
         ("config.json", lambda content: content[:-1], "config.json is not valid JSON"),
@@ -289,7 +289,7 @@ def test_the_shards_that_transformers_writes_are_read(files, tensors, tmp_path):
         ({"classifier.bias": "../model.safetensors"}, ["names '../model.safetensors'", "of the same folder"]),
         ({"classifier.bias": "pytorch_model.bin"}, ["names 'pytorch_model.bin'"]),
         ({"classifier.bias": "gone.safetensors"}, ["has no gone.safetensors"]),
-        ({"classifier.bias": 1}, ["is no index of shards"]),
+        ({"classifier.bias": 1}, ["is not an index of shards"]),
     ],
 )
 def test_an_index_that_is_not_its_shards_is_refused(shards, folder, changes, words):

@@ -141,7 +141,7 @@ def _left_in(output: FileIO, name: str, texts: Iterator[Text], model: str, top_k
             texts = chain([text], texts)
             break
         if found is None or not _is_line(found):
-            raise _refused(name, done + 1, "is no JSON object with text, label, score and model")
+            raise _refused(name, done + 1, "is not a JSON object with text, label, score and model")
         if trouble := _trouble(found, text.text, model, top_k):
             raise _refused(name, done + 1, trouble)
         last.append((done + 1, text.text, found["label"], found["score"]))

@@ -105,7 +105,7 @@ class _Lines:
         if self.cut:
             line = line[:LONGEST]
         if b"\0" in line:
-            raise self.bad(f"is no text, for its byte {line.index(0) + 1} is zero{encoding_of(line)}")
+            raise self.bad(f"is not a text, for its byte {line.index(0) + 1} is zero{encoding_of(line)}")
         try:
             text, _ = codecs.utf_8_decode(line, "strict", not self.cut)  # half a character at a cut is left out
         except UnicodeDecodeError as error:

@@ -144,7 +144,7 @@ def test_a_bar_for_a_gzip_shows_number_and_time_gone_and_no_share(tmp_path):
     [("a.json", b'[\n{"text": "good"}\n]\n', "is JSON, a value for the whole file, as its name says; make JSON Lines"),
      ("a.txt", b'[{"text": "good"}]', "begins like a JSON array; make"), ("a.parquet", b"", "is a Parquet file"),
      ("a.txt", b"PK\x03\x04", "is a zip archive, or an Excel"), ("a.txt", "\ufeffgood".encode("utf-16-le"), "is UTF-16, as its"),
-     ("a.txt", b"a\0b\n", "is no text, for its byte 2 is zero")],
+     ("a.txt", b"a\0b\n", "is not a text, for its byte 2 is zero")],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_a_file_of_no_texts_has_no_label_and_leaves_the_output_alone(minibert, tmp_path, name, content, words):
@@ -231,7 +231,7 @@ def test_a_checkpoint_that_was_asked_for_is_never_replaced(process):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "not a name!", "x"], "is no Hub id"),
+        (["--model", "not a name!", "x"], "is not a Hub id"),
         (["--model", "mini-sst2", "--revision", "main", "x"], "is a folder, and revision='main' is for the Hub"),
         (["--model", "mini-sst2", "--device", "toaster", "x"], "device is 'toaster'"),
         (["--model", "mini-sst2", "--file", ""], "--file '' cannot be read"),

@@ -358,7 +358,7 @@ def tokenizer_fingerprint(place):
 
 @pytest.mark.parametrize("old_has_json", [False, True], ids=["over vocab.txt", "over tokenizer.json"])
 @pytest.mark.parametrize("way", ["save_pretrained", "fetch --to", "the tokenizer alone"])
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 def test_killed_amid_saving_a_checkpoint_the_folder_has_the_old_one_the_new_one_or_is_refused(model, folder, tmp_path, way,
                                                                                               old_has_json):  # fmt: skip
     place, new = tmp_path / "place", tmp_path / "new"

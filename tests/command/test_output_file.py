@@ -164,14 +164,14 @@ def test_another_dtype_is_another_model(classify, tmp_path):
 
 REFUSED = {
     "another score": (lambda lines: [changed(lines[0], score=0.01)], [], "line 1 of .* says .* 0.0100, and tiny now gives"),
-    "a score in words": (lambda lines: [changed(lines[0], score="high")], [], "line 1 of .* is no JSON object with text"),
+    "a score in words": (lambda lines: [changed(lines[0], score="high")], [], "line 1 of .* is not a JSON object with text"),
     "another text": (lambda lines: [*lines[:2], changed(lines[2], text="word0")], [], "line 3 of .* has the text 'word0', where"),
     "a text left out": (lambda lines: lines[:1] + lines[2:], [], "line 2 of .* where the input has ''"),
     "a line doubled": (lambda lines: lines[:3] + lines[2:], [], "line 4 of .* where the input has 'word7'"),
     "another model": (lambda lines: [changed(lines[0], model="other")], [], "line 1 of .* by the model 'other', and this is '"),
     "too many lines": (lambda lines: [*lines, lines[0]], [], "line 17 of .* is one too many, for the input has 16 texts"),
     "half a line too many": (lambda lines: [*lines, b'{"te'], [], "line 17 of .* is one too many"),
-    "no label": (lambda lines: [changed(lines[0], label=None)], [], "line 1 of .* is no JSON object with text, label"),
+    "no label": (lambda lines: [changed(lines[0], label=None)], [], "line 1 of .* is not a JSON object with text, label"),
     "top_k, unasked": (lambda lines: [changed(lines[0], top_k=[1, 2])], [], "2 labels under top_k, and this run gives no top_k"),
     "no top_k": (lambda lines: lines[:1], ["--top-k", 2], "line 1 of .* has no top_k, and this run gives 2 labels under top_k"),
     "a smaller top_k": (lambda lines: [changed(lines[0], top_k=[1])], ["--top-k", 9], "has 1 labels under top_k, and .* gives 2"),
@@ -213,7 +213,7 @@ def test_top_k_goes_on_where_every_line_has_as_many_labels_as_there_are(classify
 def test_without_an_output_there_is_nothing_to_go_on_from(classify, capsys):
     assert classify("--file", "texts.txt", "--resume").returncode == 2
     done = classify("--file", "texts.txt", "--output", os.devnull, "--resume")
-    assert done.returncode == 1 and "is no plain file, and --resume has to read what is in it" in done.errors[0]
+    assert done.returncode == 1 and "is not a plain file, and --resume has to read what is in it" in done.errors[0]
 
 
 def test_a_bad_record_after_resuming_counts_all_lines_and_has_its_number_in_the_file(classify, tmp_path):

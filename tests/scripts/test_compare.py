@@ -419,6 +419,7 @@ def test_what_cannot_be_compared_is_one_sentence_and_status_2(small, monkeypatch
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_hostile_and_long_texts_are_compared_and_shown_as_text(small, monkeypatch, capsys):
     texts = ["", "\x1b[31m\u202e</script>", "good " * 600]
     status, out, _ = call(monkeypatch, capsys, "--model", small, "--", *texts)

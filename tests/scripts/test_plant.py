@@ -31,6 +31,7 @@ def test_a_copy_of_the_tree_without_a_mistake_is_green(verdicts):
 
 
 @pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.long
 def test_a_copy_with_a_mistake_is_red(verdicts, name):
     assert verdicts[name] == "red"
 

@@ -212,7 +212,7 @@ def test_a_damaged_state_is_refused_and_a_new_run_does_not_go_on_from_an_old_one
     lines = (lesson / "to" / "log.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == ["epoch 1", "epoch 2", "epoch 3"]
     (lesson / "to" / "training.pt").write_bytes(b"junk")
-    with pytest.raises(SystemExit, match=r"is no state of a training run .* start again without --resume"):
+    with pytest.raises(SystemExit, match=r"is not a state of a training run .* start again without --resume"):
         train_on(lesson, monkeypatch, "to", "--resume")
     train_on(lesson, monkeypatch, "to", "--seed", 2)
     assert len((lesson / "to" / "log.txt").read_text().splitlines()) == 3

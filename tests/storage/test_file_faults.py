@@ -576,7 +576,7 @@ def test_a_header_of_a_senseless_length_is_refused_before_it_is_read(folder):
         file.truncate(10 * LARGEST_HEADER)
     tracemalloc.start()
     try:
-        refused(lambda: load(folder), "its header has 4,194,305 bytes", "no whole safetensors file")
+        refused(lambda: load(folder), "its header has 4,194,305 bytes", "not a whole safetensors file")
         assert tracemalloc.get_traced_memory()[1] < LARGEST_HEADER / 10
     finally:
         tracemalloc.stop()
@@ -590,7 +590,7 @@ def test_the_names_of_a_file_make_no_message_long_or_of_two_lines(folder, model)
     path.write_bytes(save(tensors | {f"embeddings.{odd}": torch.ones(1), f"distilbert.embeddings.{odd}": torch.ones(1)}))
     refused(lambda: load(folder), "has distilbert.embeddings.x\\n\\x1b", "twice, with and without the prefix")
     path.write_bytes(joined(json.dumps({odd: {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}).encode(), bytes(8)))
-    refused(lambda: load(folder), "no whole safetensors file", "x\\n\\x1b")
+    refused(lambda: load(folder), "not a whole safetensors file", "x\\n\\x1b")
 
 
 # Numbers that are none
@@ -664,7 +664,7 @@ FAULTS = {
         lambda f: (f / "config.json").write_text('{"model_type": "distilbert", "n_layers": 1000000000}'),
         "n_layers is 1,000,000,000; minibert builds at most 1,000 blocks",
     ),
-    "cut off": (lambda f: os.truncate(f / "model.safetensors", 5000), "is no whole safetensors file"),
+    "cut off": (lambda f: os.truncate(f / "model.safetensors", 5000), "is not a whole safetensors file"),
     "cut vocabulary": (lambda f: os.truncate(f / "vocab.txt", 100), "words and the model 50 word vectors"),
     "pipe": (lambda f: ((f / "vocab.txt").unlink(), os.mkfifo(f / "vocab.txt")), "vocab.txt is a pipe or a device"),
 }

@@ -266,7 +266,7 @@ def test_a_hub_that_is_down_or_somebody_else_is_unreachable(server, status, word
         ("locked/model", None, ["locked/model", "is gated", "hf auth login"]),
         (REPO, "v9", [REPO, "revision", "v9"]),
         (REPO, 40 * "9", [REPO, "revision", "9999999"]),
-        ("two words/model", None, ["two words/model", "no Hub id"]),
+        ("two words/model", None, ["two words/model", "not a Hub id"]),
     ],
 )
 def test_what_the_hub_refuses_ends_in_one_clear_sentence(server, repo, revision, words):

@@ -292,7 +292,7 @@ def test_a_commit_that_is_no_commit_is_refused_with_a_missing_file_too(server, t
 @pytest.mark.parametrize("revision", ["../../../evil", "main/../../../evil", "/evil", "..\\evil"])
 def test_a_revision_that_leads_out_of_the_cache_is_refused_and_nothing_is_written(server, tmp_path, revision):
     server.branches[revision] = COMMIT
-    assert "is no revision" in refusal(lambda: load(REPO, revision=revision))
+    assert "is not a revision" in refusal(lambda: load(REPO, revision=revision))
     assert list(tmp_path.rglob("*")) == [] and server.requests == []
 
 

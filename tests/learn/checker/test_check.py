@@ -201,7 +201,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("name", "body", "stage", "sentence"), KINDS.values(), ids=KINDS)
-@pytest.mark.some(8)
+@pytest.mark.some(5)
 def test_each_kind_of_mistake_stops_at_its_stage_with_its_sentence(check, name, body, stage, sentence):
     report = check(name, body)
     assert (report.stage, sentence in report.text) == (stage, True), report.text
@@ -663,6 +663,7 @@ HANDED_OUT = {
 
 
 @pytest.mark.parametrize("name", HANDED_OUT)
+@pytest.mark.some(1)
 def test_a_map_that_is_handed_out_undropped_passes_with_a_remark(check, name):
     report = check(name, HANDED_OUT[name])
     assert report.passed and report.mistake == "", report.text
@@ -813,7 +814,7 @@ OTHERWISE = {
 
 
 @pytest.mark.parametrize("what", OTHERWISE)
-@pytest.mark.some(3)
+@pytest.mark.some(2)
 def test_dropout_of_another_place_count_or_rate_is_found_and_told_beside_the_real_ones(check, what):
     name, body, sentence = OTHERWISE[what]
     report = check(name, body)

@@ -25,7 +25,7 @@ def told(exercises, mistakes):
 EXERCISES = {
     "no such module": ({"target": "minibert.absent.f"}, "has no absent.f; expected the target"),
     "no such class": ({"target": "minibert.model.Absent.forward"}, "minibert.model has no Absent.forward"),
-    "a class": ({"target": "minibert.model.FeedForward"}, "is no function that is written in Python"),
+    "a class": ({"target": "minibert.model.FeedForward"}, "is not a function that is written in Python"),
     "no such line": ({"first": "absent = "}, "has 0 statements with a line that begins 'absent = '"),
     "two such lines": ({"first": "pooled = "}, "has 3 statements with a line that begins 'pooled = '"),
     "last before first": ({"first": "logits = ", "last": "first = "}, "'first = ' comes before 'logits = '"),
