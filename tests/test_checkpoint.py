@@ -121,7 +121,7 @@ def test_a_config_that_is_not_the_files_is_refused_by_name(folder, files, settin
         ("model.safetensors", lambda content: content[:40], "not a whole safetensors file"),
         ("model.safetensors", lambda content: content + b"\0", "not a whole safetensors file"),
         ("model.safetensors", lambda _: b"", "not a whole safetensors file"),
-        ("model.safetensors", lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "no whole"),
+        ("model.safetensors", lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "not a whole"),
         ("model.safetensors", lambda _: b"<!DOCTYPE html><html><body>Sign in</body></html>", "not a whole safetensors file"),
         ("model.safetensors", None, "has no model.safetensors"),
         ("config.json", None, "has no config.json"),

@@ -175,12 +175,12 @@ REFUSED = {
     "top_k, unasked": (lambda lines: [changed(lines[0], top_k=[1, 2])], [], "2 labels under top_k, and this run gives no top_k"),
     "no top_k": (lambda lines: lines[:1], ["--top-k", 2], "line 1 of .* has no top_k, and this run gives 2 labels under top_k"),
     "a smaller top_k": (lambda lines: [changed(lines[0], top_k=[1])], ["--top-k", 9], "has 1 labels under top_k, and .* gives 2"),
-    "no JSON": (lambda lines: [lines[0], b"dear diary\n"], [], "line 2 of .* is no JSON object"),
-    "no JSON object": (lambda lines: [lines[0], b"7\n"], [], "line 2 of .* is no JSON object"),
-    "a blank line": (lambda lines: [lines[0], b"\n", *lines[1:]], [], "line 2 of .* is no JSON object"),
-    "zeros": (lambda lines: [lines[0], bytes(99)], [], "line 2 of .* is no JSON object"),
-    "half a line of something else": (lambda lines: [lines[0], b"dear di"], [], "line 2 of .* is no JSON object"),
-    "half a line of another text": (lambda lines: [*lines[:2], b'{"text": "word9'], [], "line 3 of .* is no JSON object"),
+    "no JSON": (lambda lines: [lines[0], b"dear diary\n"], [], "line 2 of .* is not a JSON object"),
+    "no JSON object": (lambda lines: [lines[0], b"7\n"], [], "line 2 of .* is not a JSON object"),
+    "a blank line": (lambda lines: [lines[0], b"\n", *lines[1:]], [], "line 2 of .* is not a JSON object"),
+    "zeros": (lambda lines: [lines[0], bytes(99)], [], "line 2 of .* is not a JSON object"),
+    "half a line of something else": (lambda lines: [lines[0], b"dear di"], [], "line 2 of .* is not a JSON object"),
+    "half a line of another text": (lambda lines: [*lines[:2], b'{"text": "word9'], [], "line 3 of .* is not a JSON object"),
 }
 
 

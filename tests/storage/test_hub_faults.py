@@ -515,7 +515,7 @@ def classify(server: LoopbackHub, home: Path, *start: str, **more: str) -> subpr
 )
 def test_a_fault_is_one_line_of_the_command(open_hub, tmp_path, fault, words):
     open_hub.faults = [fault]
-    done = classify(open_hub, tmp_path, "-c", SHORT)
+    done = classify(open_hub, tmp_path, "-c", CLIENT + "client.PAUSE = 0.1; cli.main()")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("minibert: ") and words in done.stderr
 

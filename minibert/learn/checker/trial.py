@@ -202,7 +202,10 @@ class Trial:
 
 
 class KnownTrial(Trial):
-    """The real lines, or those of a known mistake: what they make is computed once in a process."""
+    """The real lines, or those of a known mistake: what they make is computed once in a process.
+
+    Only gradients are computed again, since those of the whole model take 180 MB.
+    """
 
     def run(self, case: Case, seed: int = 0, inputs: dict[str, Tensor] | None = None) -> Run:
         return super().run(case, seed, inputs) if inputs is not None else self._run(case, seed)
@@ -214,10 +217,6 @@ class KnownTrial(Trial):
     @functools.cache  # noqa: B019
     def classified(self) -> dict[str, Tensor]:
         return super().classified()
-
-    @functools.cache  # noqa: B019
-    def gradients(self, case: Case | None = None) -> dict[str, Tensor | None]:
-        return super().gradients(case)
 
     @functools.cache  # noqa: B019
     def training(self, case: Case) -> dict[str, Any]:
