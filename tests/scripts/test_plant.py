@@ -36,6 +36,7 @@ def test_a_copy_with_a_mistake_is_red(verdicts, name):
     assert verdicts[name] == "red"
 
 
+@pytest.mark.long
 def test_a_mistake_in_the_fold_is_red(verdicts):
     assert verdicts[OF_THE_FOLD] == "red"
 
