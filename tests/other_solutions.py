@@ -240,8 +240,7 @@ SOLUTIONS: dict[str, tuple[str, ...]] = {
     "feed-forward": (
         """
         wide = torch.einsum("btd,hd->bth", hidden_states, self.lin1.weight) + self.lin1.bias
-        wide = 0.5 * wide * (1.0 + torch.erf(wide * 2**-0.5))
-        return self.dropout(F.linear(wide, self.lin2.weight, self.lin2.bias))
+        return self.dropout(F.linear(self.activation(wide), self.lin2.weight, self.lin2.bias))
         """,
         """
         each = [self.lin2(self.activation(self.lin1(token))) for token in hidden_states.unbind(1)]

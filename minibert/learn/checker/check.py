@@ -201,7 +201,8 @@ class _Examination:
         mine, theirs = digits(got[index].item(), wanted[index].item())
         text += f" is {mine}, expected {theirs}."
         if got.is_floating_point() and torch.allclose(got, wanted, rtol=1e-5, atol=1e-6):
-            text += "\nThat little may be float32's rounding; a check computes in float64, and so should all of your lines."
+            text += "\nThat is little. It may be rounding: of a constant, of a difference of large numbers, or by float32."
+            text += " A check computes in float64."
         return text + call_description(self.exercise, case)
 
     def chance(self) -> None:

@@ -58,9 +58,11 @@ class MistakeMatcher:
             return _finding(finding.stage, finding.text, "These are exactly the numbers of a known mistake", found)
         if pair := self._pair(runs):
             return _both(finding, pair)
+        right = [(case, run) for case, run in self._calls(runs) if self._same(run, case.wanted, case)]
         times = {
             mistake: sum(self._same(run, trial.run(case).values, case) for case, run in wrong)
             for mistake, trial in self.candidates
+            if all(self._same(run, trial.run(case).values, case) for case, run in right)  # or it would be seen there
         }
         most = max(times.values(), default=0)
         likely = [mistake for mistake, count in times.items() if count == most and 2 * count >= len(wrong) > 0]

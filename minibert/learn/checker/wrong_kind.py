@@ -86,7 +86,7 @@ def other_sizes(case: Case) -> str:
     return (
         f"\nThere a small model has other sizes: {sizes.n_layers} blocks, dim {sizes.dim}, {sizes.n_heads} heads of "
         f"{sizes.dim // sizes.n_heads}, hidden_dim {sizes.hidden_dim}, {sizes.num_labels} labels; "
-        f"{len(case.batch.tokens)} sentences with {mask} mask. A size of the lab's model in your lines does not fit it."
+        f"{len(case.batch.tokens)} sentences with {mask} mask. A size of the lab's model, written as a number, would not fit it."
     )
 
 

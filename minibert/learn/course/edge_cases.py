@@ -85,12 +85,13 @@ def rows_to_normalise() -> list[Case]:
 
 
 def scores() -> list[Case]:
-    """Along other axes than the last, and so large that exp is infinite."""
+    """Along other axes than the last; so large that exp is infinite, and all so low that it is 0."""
     return [
         Case((_drawn(2, 3, 4), 1)),
         Case((_drawn(2, 3), 0)),
         Case((torch.tensor([[1000.0, 999.0, -1000.0]]).double(), -1)),
         Case((torch.tensor([[1000.0, 0.0], [0.0, 1.0]]).double(), -1)),
+        Case((torch.tensor([[-1000.0, -1001.0], [-1002.0, -1000.0]]).double(), -1)),
     ]
 
 
@@ -116,7 +117,7 @@ def numbers() -> list[Case]:
 
 
 def logits() -> list[Case]:
-    """What the pipeline says of the lab's sentences, and a batch with three labels."""
+    """What the pipeline says of the lab's sentences, a batch with three labels, and logits so large that exp is infinite."""
     model, tokenizer = sample_model().model, sample_model().tokenizer
     said = TextClassificationPipeline(model, tokenizer)(SENTENCES)
     with torch.no_grad():
@@ -124,9 +125,11 @@ def logits() -> list[Case]:
     many = _drawn(4, 3)
     names = {2: "YES", 0: "NO", 1: "MAYBE"}
     best = [(names[int(row.argmax())], float(row.max())) for row in F.softmax(many, dim=-1)]
+    surest = [("NO", 1 / (1 + math.exp(-1) + math.exp(-2)))]
     return [
         Case((made, model.config.id2label), wanted={RESULT: [(one["label"], one["score"]) for one in said]}),
         Case((many, names), wanted={RESULT: best}),
+        Case((torch.tensor([[1000.0, 999.0, 998.0]]).double(), names), wanted={RESULT: surest}),
     ]
 
 

@@ -136,7 +136,7 @@ def _small_batches() -> tuple[Batch, Batch]:
     labels = {number: f"LABEL_{number}" for number in range(9)}
     model = small_model(
         vocab_size=40, max_position_embeddings=10, n_layers=7, n_heads=3, dim=15, hidden_dim=22, pad_token_id=2, id2label=labels,
-        dropout=0.2, attention_dropout=0.3, seq_classif_dropout=0.4,
+        dropout=0.2, attention_dropout=0.3, seq_classif_dropout=0.4, activation="relu",
     )  # fmt: skip
     padded = torch.tensor([[5, 17, 0, 33, 9, 21, 4], [2, 2, 8, 0, 30, 4, 2]])
     whole = torch.tensor([[5, 12, 3, 0, 39, 4], [6, 0, 20, 35, 1, 4], [7, 11, 11, 38, 26, 4], [8, 19, 0, 24, 13, 4]])
