@@ -22,7 +22,7 @@ COMMANDS = [
     line for language, block in BLOCKS if not language
     for line in block.splitlines() if line.startswith((".venv/", "gunzip ")) and not any(one in line for one in ELSEWHERE)
 ]  # fmt: skip
-SNIPPETS = [block for language, block in BLOCKS if language == "python" and "import" in block]
+SNIPPETS = [block for language, block in BLOCKS if language == "python" and "print(" in block]
 COMMAND = {"python": sys.executable, "minibert": f"{sys.executable} -m minibert"}
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
 
