@@ -2,7 +2,8 @@
 
     python scripts/picture.py          writes .github/listing.png
 
-It needs the extra `test`, and Debian's chromium and chromium-driver.
+Run it again after a change of model.py or of the page: the picture shows line numbers and tensors. It needs the extra
+`test`, and Debian's chromium and chromium-driver.
 """
 
 import tempfile
@@ -12,14 +13,19 @@ from minibert.command.exit_status import Parser, run_and_exit
 from minibert.learn import explain
 
 PICTURE = Path(__file__).resolve().parent.parent / ".github" / "listing.png"
-SIZE = 1280, 800
-FLAGS = "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={SIZE[0]},{SIZE[1]}"
-SHOW = "[...document.querySelectorAll('h2, h3')].find(one => one.textContent.includes(arguments[0])).scrollIntoView()"
+VIEW = {"width": 1280, "height": 757, "deviceScaleFactor": 1, "mobile": False}  # of the page alone, without the window's frame
+FLAGS = "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND"
+SHOW = """
+const row = [...document.querySelectorAll(".listing .row")].find(one => one.textContent.includes(arguments[0]));
+if (!row) return false;
+row.scrollIntoView();
+return true;
+"""
 
 
 def run() -> int:
     parser = Parser(description="Make the README's picture of the listing.")
-    parser.add_argument("--at", default="MultiHeadSelfAttention", metavar="CLASS", help="the class of model.py to show")
+    parser.add_argument("--at", default="scores = queries @", metavar="LINE", help="a part of the source line to begin with")
     args = parser.parse_args()
     try:
         from selenium import webdriver
@@ -36,8 +42,10 @@ def run() -> int:
         explain("I hate this so much!", "mini-sst2").save(page)
         driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         try:
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", VIEW)
             driver.get(page.as_uri())
-            driver.execute_script(SHOW, args.at)
+            if not driver.execute_script(SHOW, args.at):
+                raise ValueError(f"no line of the page has {args.at!r}; give a part of a line of model.py.")
             PICTURE.parent.mkdir(exist_ok=True)
             PICTURE.write_bytes(driver.get_screenshot_as_png())
         finally:
