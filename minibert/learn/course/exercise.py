@@ -35,7 +35,7 @@ class Exercise:
     shows         what is compared at the end of the gap, as expressions in its variables, such as "scores.softmax(-1)";
                   by default the variables that the source goes on with
     stub          signature and docstring, for a target that has no lines here to be cut from
-    by_hand       operations of PyTorch that an answer may not call under any of their names; see guard.forbidden for the default
+    by_hand       operations of PyTorch that an answer may not call under any of their names; see by_hand.forbidden for the default
     cases         calls to try it on, beside those that the model makes of the target; `wanted` of a Case may be left out
     in_model      whether the model calls the target
     answer        what `solution` says where there are no real lines to show; or a function that says it of a student's file

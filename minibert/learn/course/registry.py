@@ -57,7 +57,9 @@ class Course:
 
 
 def course(file: str | Path | None = None) -> Course:
-    """The course, and an instructor's exercises behind it: the EXERCISES and MISTAKES of a Python file; see proof.check_file too.
+    """The course and, after it, an instructor's exercises: the EXERCISES and MISTAKES of a Python file.
+
+    See validate_course.check_file too.
 
     Raises ValueError or OSError, in one sentence, where the file cannot be used.
     """
