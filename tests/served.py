@@ -82,14 +82,12 @@ def _run(asked: dict, streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-        if number in asked["closed"]:
-            os.close(number)
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
     encoding, _, errors = os.environ.get("PYTHONIOENCODING", "utf-8").partition(":")
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = [
-        None if number in asked["closed"] else open(  # noqa: SIM115
+        open(  # noqa: SIM115
             number, "r" if number == 0 else "w", encoding=encoding, closefd=False, buffering=1 if number == 2 else -1,
             errors="backslashreplace" if number == 2 else errors or "strict",
         )
@@ -107,7 +105,7 @@ def _run(asked: dict, streams: list[int]) -> None:
         status = 1
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
+        with suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)  # not as Python ends: to take PyTorch apart takes another second
 
@@ -125,24 +123,13 @@ def _execute(first: str, *rest: str) -> None:
         runpy.run_path(first, run_name="__main__")
 
 
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
 def main() -> None:
     path, *arguments = sys.argv[1:]
     if arguments == ["--serve"]:
         serve(path)
-    closed = [number for number in range(3) if not _is_open(number)]
-    for _ in closed:
-        os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
-    asked = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ), "closed": closed}
+    asked = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     socket.send_fds(connection, [json.dumps(asked).encode()], [0, 1, 2])
     status = int(connection.recv(16) or b"1")
     if status < 0:

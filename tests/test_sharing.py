@@ -22,7 +22,7 @@ ROUNDING = 1e-5  # float32, in batches of other shapes, with packed weights or w
 
 def lots(number: int) -> list[str]:
     """Texts of one caller, which no other has, of many lengths: more than one batch of them."""
-    return [f"{number} {SENTENCES[(row + number) % len(SENTENCES)]} {'and on ' * (row % 7 * 4)}" for row in range(20)]
+    return [f"{number} {SENTENCES[(row + number) % len(SENTENCES)]} {'and on ' * (row % 7 * 12)}" for row in range(20)]
 
 
 def assert_alike(found: list[dict], wanted: list[dict]) -> None:

@@ -282,11 +282,12 @@ def test_what_came_before_a_failing_source_is_given_out(ours):
         next(results)
 
 
-def test_empty_inputs_tuples_and_iterables_are_what_one_would_expect(ours):
+def test_empty_inputs_tuples_and_iterables_are_what_one_would_expect():
+    ours = pipeline(model="mini-sst2", device="cpu", fast=False)  # or packing amid the test would change scores by rounding
     expected = ours(TEXTS[:2])
     assert ours([]) == [] and list(ours(iter([]))) == []
-    assert_alike(ours(tuple(TEXTS[:2])), expected)
-    assert_alike(list(ours(dict.fromkeys(TEXTS[:2]).keys())), expected)
+    assert ours(tuple(TEXTS[:2])) == expected
+    assert list(ours(dict.fromkeys(TEXTS[:2]).keys())) == expected
 
 
 class Dataset:

@@ -21,7 +21,7 @@ from ..stubs.sample_inputs import Case, Values
 from ..stubs.splice import graft
 from ..trace.tape import leaves
 from .exceptions import CheckFailed
-from .trial import Run, Trial, alike, cases_of, mistaken, real, shown, with_lines
+from .trial import Run, Trial, alike, cases_of, known_run, mistaken, real, shown, with_lines
 
 PAIRING = 3  # seconds of computing for trying mistakes two by two
 
@@ -48,7 +48,7 @@ class MistakeMatcher:
             changed = [run.changed for run in runs]
             found = [
                 mistake for mistake, trial in self.candidates
-                if self._makes(trial, runs) and [trial.run(case).changed for case, _ in self._calls(runs)] == changed
+                if self._makes(trial, runs) and [known_run(trial, case).changed for case, _ in self._calls(runs)] == changed
             ]  # fmt: skip
             return _finding(finding.stage, finding.text, "This is a known mistake", found)
         found = [mistake for mistake, trial in self.candidates if self._makes(trial, runs, at_padding=True)]
@@ -60,9 +60,9 @@ class MistakeMatcher:
             return _both(finding, pair)
         right = [(case, run) for case, run in self._calls(runs) if self._same(run, case.wanted, case)]
         times = {
-            mistake: sum(self._same(run, trial.run(case).values, case) for case, run in wrong)
+            mistake: sum(self._same(run, known_run(trial, case).values, case) for case, run in wrong)
             for mistake, trial in self.candidates
-            if all(self._same(run, trial.run(case).values, case) for case, run in right)  # or it would be seen there
+            if all(self._same(run, known_run(trial, case).values, case) for case, run in right)  # or it would be seen there
         }
         most = max(times.values(), default=0)
         likely = [mistake for mistake, count in times.items() if count == most and 2 * count >= len(wrong) > 0]
@@ -85,7 +85,7 @@ class MistakeMatcher:
         return _finding(finding.stage, finding.text, words, found)
 
     def _shows(self, trial: Trial, case: Case, shown: Values) -> bool:
-        values = trial.run(case).values
+        values = known_run(trial, case).values
         theirs = {expression: values[expression] for expression in shown if expression in values}
         return alike(shown, theirs, self.exercise, case, at_padding=True)
 
@@ -110,7 +110,7 @@ class MistakeMatcher:
         end = time.process_time() + PAIRING
         several = [
             mistake for mistake, trial in self.candidates
-            if mistake.edit and not alike(trial.run(quickest).values, quickest.wanted, self.exercise, quickest)
+            if mistake.edit and not alike(known_run(trial, quickest).values, quickest.wanted, self.exercise, quickest)
         ]  # fmt: skip
         for one, other in itertools.combinations(several, 2):
             if time.process_time() > end:
@@ -160,11 +160,11 @@ class MistakeMatcher:
 
     def _makes(self, trial: Trial, runs: list[Run], at_padding: bool = False) -> bool:
         cases = self._calls(runs)
-        return all(alike(trial.run(case).values, run.values, self.exercise, case, at_padding) for case, run in cases)
+        return all(alike(known_run(trial, case).values, run.values, self.exercise, case, at_padding) for case, run in cases)
 
     def _right_in_numbers(self) -> list[tuple[Mistake, Trial]]:
         with torch.no_grad():
-            right = [real(self.exercise).run(case) for case in cases_of(self.exercise)]
+            right = [known_run(real(self.exercise), case) for case in cases_of(self.exercise)]
             return [(mistake, trial) for mistake, trial in self.candidates if self._makes(trial, right)]
 
 

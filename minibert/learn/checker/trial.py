@@ -202,19 +202,12 @@ class Trial:
 
 
 class KnownTrial(Trial):
-    """The real lines, or those of a known mistake: what they make is computed once in a process.
+    """The real lines, or those of a known mistake: what they make is computed once in a process; see known_run too.
 
     Only gradients are computed again, since those of the whole model take 180 MB.
     """
 
-    def run(self, case: Case, seed: int = 0, inputs: dict[str, Tensor] | None = None) -> Run:
-        return super().run(case, seed, inputs) if inputs is not None else self._run(case, seed)
-
     @functools.cache  # noqa: B019  there are as many of these as exercises and mistakes, and all stay
-    def _run(self, case: Case, seed: int) -> Run:
-        return super().run(case, seed)
-
-    @functools.cache  # noqa: B019
     def classified(self) -> dict[str, Tensor]:
         return super().classified()
 
@@ -225,6 +218,12 @@ class KnownTrial(Trial):
     @functools.cache  # noqa: B019
     def training_in_model(self) -> dict[str, Any]:
         return super().training_in_model()
+
+
+@functools.cache
+def known_run(trial: Trial, case: Case) -> Run:
+    """What the real lines, or those of a known mistake, make of a case outside of training, computed once in a process."""
+    return trial.run(case)
 
 
 @functools.cache

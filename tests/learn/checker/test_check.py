@@ -945,6 +945,14 @@ def test_what_a_process_computes_first_is_no_part_of_what_an_answer_draws(monkey
     assert "error" not in made and made["dropped"] == []
 
 
+def test_what_the_real_lines_make_in_training_is_not_taken_for_what_they_make_outside_of_it():
+    exercise = COURSE.find("feed-forward")
+    case, real = trial.cases_of(exercise)[0], trial.real(exercise)
+    with trial.in_training(case):
+        dropped = real.run(case, seed=1).values["output"]
+    assert not torch.equal(dropped, real.run(case, seed=1).values["output"])
+
+
 # Training steps: the order of the four lines
 
 FOUR = {
